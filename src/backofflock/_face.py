@@ -1,0 +1,253 @@
+"""What both faces share: construction, waiting in a task, and what can be asked of a lock."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from abc import ABC, abstractmethod
+from asyncio import current_task as current_asyncio_task
+from collections.abc import Callable, Generator
+from dataclasses import fields
+from enum import Enum
+from time import monotonic
+from types import TracebackType
+from typing import ClassVar, Final, NoReturn
+
+from ._checks import Duration, attempts_limit, limit
+from ._contention import Contention, Observer, Waiter
+from ._hosts import Task, checkpoint, current_task, task_info, task_waiter
+from ._key import KEY, ForeignKey, ForeignLock, Key, new_key
+from .records import LockStatistics, WaitDetails
+from .schedules import DEFAULT_SCHEDULE, Rng, Schedule
+
+__all__ = ["DEFAULT", "Default", "Face"]
+
+logger = logging.getLogger("backofflock")
+logger.addHandler(logging.NullHandler())
+
+
+class Default(Enum):
+    """The value of an argument that was not given."""
+
+    DEFAULT = "default"
+
+    def __repr__(self) -> str:
+        return "DEFAULT"
+
+
+DEFAULT: Final = Default.DEFAULT
+
+
+class Face(ABC):
+    """A lock that tries, backs off and tries again; the base of both faces."""
+
+    __slots__ = (
+        "__weakref__",
+        "_contention",
+        "_key",
+        "_max_attempts",
+        "_name",
+        "_on_wait",
+        "_owner",
+        "_queue",
+        "_rng",
+        "_schedule",
+        "_timeout",
+    )
+
+    _FAIR_AFTER: ClassVar[float]
+
+    def __init__(
+        self,
+        schedule: Schedule = DEFAULT_SCHEDULE,
+        *,
+        over: ForeignLock | None = None,
+        timeout: Duration | None = None,
+        max_attempts: int | None = None,
+        fair_after: Duration | None | Default = DEFAULT,
+        wake_on_release: bool = True,
+        name: str | None = None,
+        on_wait: Callable[[WaitDetails], object] | None = None,
+        rng: Rng | None = None,
+    ) -> None:
+        if not isinstance(schedule, Schedule):
+            raise TypeError(f"schedule must be a Schedule such as Linear(0.01), not {schedule!r}")
+        if not isinstance(wake_on_release, bool):
+            raise TypeError(f"wake_on_release must be True or False, not {wake_on_release!r}")
+        if name is not None and not isinstance(name, str):
+            raise TypeError(f"name must be a str or None, not {name!r}")
+        if on_wait is not None and (
+            not callable(on_wait) or inspect.iscoroutinefunction(on_wait)
+        ):
+            raise TypeError(f"on_wait must be a plain function of one argument, not {on_wait!r}")
+        if rng is not None and not callable(getattr(rng, "random", None)):
+            raise TypeError(f"rng must have a method random(), as random.Random has, not {rng!r}")
+        self._schedule = schedule
+        self._timeout = limit("timeout", timeout)
+        self._max_attempts = attempts_limit("max_attempts", max_attempts)
+        self._name = name
+        self._on_wait = on_wait
+        self._rng = rng
+        self._owner: Task | None = None
+        self._key: Key = new_key() if over is None else ForeignKey(over)
+        self._contention = Contention(
+            self._key,
+            name if name is not None else f"{type(self).__name__} at {id(self):#x}",
+            fair_after=(
+                self._FAIR_AFTER if fair_after is DEFAULT else limit("fair_after", fair_after)
+            ),
+            wake_on_release=wake_on_release,
+        )
+        self._queue = self._contention.queue
+
+    # -- in a task ---------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> None:
+        try:
+            task = current_asyncio_task()
+        except RuntimeError:
+            task = None
+        if task is not None and not self._queue:
+            try:
+                del self._key[0]
+            except IndexError:
+                pass
+            else:
+                self._owner = task
+                return
+        await self._acquire_in_task(self._timeout, self._max_attempts)
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.release()
+
+    async def _acquire_in_task(self, timeout: float | None, max_attempts: int | None) -> bool:
+        task = current_task()
+        await checkpoint(task)
+        if self._contention.try_take(None, monotonic()):
+            self._owner = task
+            return True
+        waiter = task_waiter(task)
+        policy = self._contend(waiter, timeout, max_attempts)
+        try:
+            for seconds in policy:
+                await waiter.nap(seconds)
+        except BaseException:
+            policy.close()
+            raise
+        self._owner = task
+        return True
+
+    def _contend(
+        self, waiter: Waiter, timeout: float | None, max_attempts: int | None
+    ) -> Generator[float, None, None]:
+        return self._contention.contend(
+            waiter,
+            self._schedule.delays(self._rng),
+            timeout=timeout,
+            max_attempts=max_attempts,
+            check=self._check,
+            observe=self._observer(),
+        )
+
+    @abstractmethod
+    def _check(self, waiter: Waiter, attempt: int, waited: float) -> None:
+        """Raise if what this face knows of the holder makes waiting hopeless."""
+
+    def _observer(self) -> Observer | None:
+        on_wait = self._on_wait
+        if not logger.isEnabledFor(logging.DEBUG):
+            return on_wait
+
+        def log_and_tell(details: WaitDetails) -> None:
+            extra = {field.name: getattr(details, field.name) for field in fields(details)}
+            logger.debug("%s", details, extra=extra)
+            if on_wait is not None:
+                on_wait(details)
+
+        return log_and_tell
+
+    # -- for tasks and threads ---------------------------------------------------------------------
+
+    @abstractmethod
+    def release(self) -> None:
+        """Put the key back and wake the next waiter."""
+
+    def _limits(
+        self, timeout: Duration | None | Default, max_attempts: int | None | Default
+    ) -> tuple[float | None, int | None]:
+        return (
+            self._timeout if timeout is DEFAULT else limit("timeout", timeout),
+            self._max_attempts
+            if max_attempts is DEFAULT
+            else attempts_limit("max_attempts", max_attempts),
+        )
+
+    def _give_back(self) -> None:
+        """Release the held lock, whoever asks."""
+        self._owner = None  # before the key is back: from then on it is the next holder's to write
+        self._key.append(KEY)
+        if self._queue:
+            self._contention.wake_next(monotonic())
+
+    @property
+    def name(self) -> str | None:
+        """The name given to the constructor."""
+        return self._name
+
+    def locked(self) -> bool:
+        """Return whether somebody holds the lock; it may have changed when you look.
+
+        Over a foreign lock without a ``locked()`` of its own, that lock is taken for a moment to
+        find out.
+        """
+        return not self._key
+
+    def statistics(self) -> LockStatistics:
+        """Return a snapshot of the lock and what contention has cost; see `LockStatistics`.
+
+        >>> from backofflock import ThreadBackoffLock
+        >>> lock = ThreadBackoffLock()
+        >>> with lock:
+        ...     lock.statistics().locked
+        True
+        >>> lock.statistics().contended
+        0
+        """
+        machine, owner = self._contention, self._owner
+        return LockStatistics(
+            locked=self.locked(),
+            owner=None if owner is None else task_info(owner),
+            tasks_waiting=len(machine.queue),
+            contended=machine.contended,
+            attempts=machine.tries,
+            wakeups=machine.wakeups,
+            timeouts=machine.timeouts,
+            cancellations=machine.cancellations,
+            total_wait=machine.total_wait,
+            longest_wait=machine.longest_wait,
+        )
+
+    def __repr__(self) -> str:
+        kind = type(self)
+        label = "object" if self._name is None else repr(self._name)
+        return (
+            f"<{'locked' if self.locked() else 'unlocked'} "
+            f"{kind.__module__}.{kind.__qualname__} {label} at {id(self):#x}>"
+        )
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"cannot pickle or copy a {type(self).__name__}: its waiters live here")
+
+    def _at_fork_reinit(self) -> None:
+        """Make the lock free and its queue empty; for a forked child, as `threading.Lock` has it."""
+        self._contention.reinit_after_fork()
+        self._owner = None
+        if isinstance(self._key, ForeignKey):
+            self._key.reinit_after_fork()
+        else:
+            self._key.append(KEY)

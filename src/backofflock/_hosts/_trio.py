@@ -1,0 +1,72 @@
+"""Waiting as a trio task. Imported only once trio is running."""
+
+from __future__ import annotations
+
+import time
+
+import trio
+from trio.lowlevel import Abort, Task, current_task, current_trio_token, wait_task_rescheduled
+
+from .._contention import Waiter
+
+__all__ = ["TrioWaiter", "current_task"]
+
+
+class TrioWaiter(Waiter):
+    """A wait of one trio task; create it in the task.
+
+    Its clock is trio's, set to agree with `time.monotonic` when the wait begins: under trio's
+    MockClock naps and time limits pass in virtual time, together.
+    """
+
+    __slots__ = ("_ahead", "_parked", "_token", "task")
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self._token = current_trio_token()
+        self._ahead = trio.current_time() - time.monotonic()
+        self._parked = False
+
+    @property
+    def name(self) -> str:
+        """The task's name."""
+        return self.task.name
+
+    def clock(self) -> float:
+        """Return trio's time on the scale of `time.monotonic`."""
+        try:
+            return trio.current_time() - self._ahead
+        except RuntimeError:  # the run is over and the wait is being tidied up after it
+            return time.monotonic()
+
+    async def nap(self, seconds: float) -> None:
+        """Sleep for `seconds` or until woken; a checkpoint, so a cancel ends it."""
+        if seconds <= 0.0 or self.woken:
+            await trio.lowlevel.checkpoint()
+            return
+        with trio.CancelScope(deadline=trio.current_time() + seconds):
+            self._parked = True
+            await wait_task_rescheduled(self._abort)
+
+    def wake(self) -> bool:
+        """End the nap, from any thread; return False if the run is over."""
+        try:
+            if current_trio_token() is self._token:
+                self._end_nap()
+                return True
+        except RuntimeError:
+            pass  # this thread runs no trio
+        try:
+            self._token.run_sync_soon(self._end_nap)
+        except trio.RunFinishedError:
+            return False
+        return True
+
+    def _end_nap(self) -> None:
+        if self._parked:
+            self._parked = False
+            trio.lowlevel.reschedule(self.task)
+
+    def _abort(self, _raise_cancel: object) -> Abort:
+        self._parked = False
+        return Abort.SUCCEEDED

@@ -1,0 +1,68 @@
+"""The records a lock hands out: frozen, comparable, picklable."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from anyio import TaskInfo
+
+__all__ = ["LockStatistics", "WaitDetails"]
+
+
+@dataclass(frozen=True, slots=True)
+class WaitDetails:
+    """What ``on_wait`` is told, and what a DEBUG log record carries, before each nap."""
+
+    lock: str
+    """The lock's name; its class and address where it has none."""
+    waiter: str
+    """Name of the task or thread that waits."""
+    attempt: int
+    """Number of the try that has just failed, from 1."""
+    delay: float
+    """Seconds the waiter is about to nap, at the most: a release may cut the nap short."""
+    waited: float
+    """Seconds it has waited so far."""
+    remaining: float | None
+    """Seconds left until its deadline, or ``None`` where it has no time limit."""
+    ahead: int
+    """How many waiters stand before it in the queue."""
+
+    def __str__(self) -> str:
+        left = "" if self.remaining is None else f", {self.remaining:.3f} s left"
+        return (
+            f"{self.waiter} waits for {self.lock}: attempt {self.attempt} failed after "
+            f"{self.waited:.3f} s, {self.ahead} ahead, next try in {self.delay:.3f} s{left}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LockStatistics:
+    """A snapshot of a lock: anyio's three fields, and what contention has cost so far.
+
+    The counters are kept on the contended path only: an acquisition that found the lock free is in
+    none of them. Times are in seconds.
+    """
+
+    locked: bool
+    """Whether somebody holds the lock."""
+    owner: TaskInfo | None
+    """The task that holds it, as far as the lock knows: a thread is never named."""
+    tasks_waiting: int
+    """Waiters in the queue: tasks and threads."""
+    contended: int
+    """Acquisitions that found the lock taken and got it in the end."""
+    attempts: int
+    """Tries made by waiters, the successful ones included."""
+    wakeups: int
+    """Naps that a release cut short, or meant to."""
+    timeouts: int
+    """Waiters that reached a limit and raised `AcquireTimeout`."""
+    cancellations: int
+    """Waiters that left without the lock for another reason: cancelled, or an error."""
+    total_wait: float
+    """Seconds waited by all those who got the lock."""
+    longest_wait: float
+    """The longest of these waits."""

@@ -1,0 +1,419 @@
+"""Schedules: how long to sleep between one failed try and the next.
+
+A schedule is a value: frozen, hashable, picklable, and its ``repr`` can be evaluated. It holds no
+state; `Schedule.delays` gives a fresh iterator for one acquisition, whose k-th item (k = 0, 1, 2 …)
+is slept before retry k. All times are seconds. Three fields are common to the families:
+
+- ``initial``: the unit of the delays, or ``(low, high)``: each acquisition draws its own unit
+  uniformly from that range, once, and keeps it;
+- ``cap``: no delay is longer (``None``: none is longer than `LONGEST`);
+- ``jitter``: 0 to 1. With ``ceiling`` the delay of the formula, already capped, what is slept is
+  ``ceiling * (1 - jitter * U)`` with U uniform in [0, 1): 0 is no jitter, 0.5 "equal", 1 "full"
+  jitter. As the cap comes before the jitter, waiters do not pile up at the cap.
+
+How to pick one
+---------------
+Take the cap first. While N waiters nap for a mean of c seconds and each holds for h, and nobody is
+woken, the free lock is found by the first of N naps to end, after about c / N. So the lock is used
+for h out of every h + c/N seconds::
+
+    utilisation = 1 / (1 + c / (N * h))
+
+A cap near ten hold times keeps a lock with ten waiters at one half, with a hundred at nine tenths,
+and costs each waiter one try in ten holds. With ``wake_on_release=True`` (the default of the locks)
+a release ends the nap of the next waiter, and the schedule only matters where nobody wakes anybody:
+a foreign lock (``over=``), a lost wake-up, another process.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain, count, islice, repeat
+from typing import Protocol, cast
+
+from ._checks import Duration, Span, duration, number, span
+
+__all__ = [
+    "DEFAULT_SCHEDULE",
+    "LONGEST",
+    "Constant",
+    "Decorrelated",
+    "Exponential",
+    "Fibonacci",
+    "Linear",
+    "Polynomial",
+    "Quadratic",
+    "Rng",
+    "Schedule",
+    "Sequence",
+    "Spin",
+]
+
+LONGEST = 1e9
+"""The cap of a schedule without a cap, in seconds: 31 years, and still finite."""
+
+
+class Rng(Protocol):
+    """Where randomness comes from: ``random.Random``, the module ``random``, or your own."""
+
+    def random(self) -> float:
+        """Return a float uniform in [0, 1)."""
+        ...
+
+
+# The module and not an instance of our own: it is seeded anew in a forked child, so that parent and
+# child do not nap in step.
+_SHARED_RNG: Rng = random
+
+
+class Schedule(ABC):
+    """A rule for the delays between tries; the base of all families.
+
+    Subclass it with a frozen dataclass that defines `delays` to bring a rule of your own:
+
+    >>> from dataclasses import dataclass
+    >>> @dataclass(frozen=True)
+    ... class Countdown(Schedule):
+    ...     start: int
+    ...     def delays(self, rng=None):
+    ...         return iter(range(self.start, 0, -1))
+    >>> list(Countdown(3).delays())
+    [3, 2, 1]
+    """
+
+    @abstractmethod
+    def delays(self, rng: Rng | None = None) -> Iterator[float]:
+        """Return a fresh iterator of delays in seconds, for one acquisition.
+
+        `rng` is where its randomness comes from (default: one generator shared by the process).
+        The iterator ends when the waiter shall give up; those of the families never end.
+        """
+
+    def take(self, n: int) -> Schedule:
+        """Return the schedule of the first `n` delays of this one: n retries, then give up.
+
+        >>> list(Constant(0.5).take(3).delays())
+        [0.5, 0.5, 0.5]
+        """
+        return _Take(self, n)
+
+    def then(self, other: Schedule) -> Schedule:
+        """Return a schedule that goes on with `other` where this one ends.
+
+        >>> list(Spin().take(2).then(Constant(1.0).take(2)).delays())
+        [0.0, 0.0, 1.0, 1.0]
+        """
+        return _Then(self, other)
+
+
+@dataclass(frozen=True, repr=False)
+class _Take(Schedule):
+    schedule: Schedule
+    n: int
+
+    def __post_init__(self) -> None:
+        if isinstance(self.n, bool) or not isinstance(self.n, int):
+            raise TypeError(f"n must be a whole number of delays >= 0, not {self.n!r}")
+        if self.n < 0:
+            raise ValueError(f"n must be a whole number of delays >= 0, not {self.n!r}")
+
+    def __repr__(self) -> str:
+        return f"{self.schedule!r}.take({self.n})"
+
+    def delays(self, rng: Rng | None = None) -> Iterator[float]:
+        return islice(self.schedule.delays(rng), self.n)
+
+
+@dataclass(frozen=True, repr=False)
+class _Then(Schedule):
+    first: Schedule
+    second: Schedule
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.second, Schedule):
+            raise TypeError(f"other must be a Schedule, not {self.second!r}")
+
+    def __repr__(self) -> str:
+        return f"{self.first!r}.then({self.second!r})"
+
+    def delays(self, rng: Rng | None = None) -> Iterator[float]:
+        return chain(self.first.delays(rng), self.second.delays(rng))
+
+
+@dataclass(frozen=True)
+class Spin(Schedule):
+    """Retry at once, for ever; ``Spin().take(n)`` for a bounded number of retries.
+
+    Formula: delay = 0. A delay of 0 still lets others run once (a turn of the event loop, a switch
+    of threads). Source: the spinlock of operating-system textbooks. Use it where the lock is held
+    for less time than a nap takes to arm, and never where a waiter may wait for long: it burns a
+    core.
+
+    >>> list(Spin().take(3).delays())
+    [0.0, 0.0, 0.0]
+    """
+
+    def delays(self, rng: Rng | None = None) -> Iterator[float]:
+        """Return an endless iterator of zeros."""
+        return repeat(0.0)
+
+
+def _settle(schedule: Schedule, **fields: object) -> None:
+    """Write the checked form of the fields into a frozen dataclass under construction."""
+    for field, value in fields.items():
+        object.__setattr__(schedule, field, value)
+
+
+def _settle_range(schedule: Schedule, initial: object, cap: object) -> None:
+    """Check and write the two fields that bound the delays: `initial` and `cap`."""
+    unit = span("initial", initial)
+    top = None if cap is None else duration("cap", cap)
+    if top is not None and top > LONGEST:
+        raise ValueError(f"cap must be within 0 to {LONGEST:g} seconds, not {cap!r}")
+    if (unit[1] if isinstance(unit, tuple) else unit) > (LONGEST if top is None else top):
+        raise ValueError(
+            f"initial must be within 0 to cap ({LONGEST if top is None else top:g} seconds), "
+            f"not {initial!r}"
+        )
+    _settle(schedule, initial=unit, cap=top)
+
+
+def _draw_range(initial: Span, cap: Duration | None, rng: Rng) -> tuple[float, float]:
+    """Return this acquisition's unit and its cap, from fields that `_settle_range` wrote."""
+    unit = cast("float | tuple[float, float]", initial)
+    if isinstance(unit, tuple):
+        low, high = unit
+        unit = low + (high - low) * rng.random()
+    return unit, LONGEST if cap is None else cast("float", cap)
+
+
+@dataclass(frozen=True)
+class _Family(Schedule):
+    """The families whose ceilings are multiples of `initial`; the multiples never fall."""
+
+    initial: Span
+    cap: Duration | None = None
+    jitter: float = 0.0
+
+    def __post_init__(self) -> None:
+        _settle_range(self, self.initial, self.cap)
+        _settle(self, jitter=number("jitter", self.jitter, 0.0, 1.0))
+
+    @abstractmethod
+    def _multiples(self) -> Iterator[float]:
+        """Yield how many times `initial` each ceiling is; may reach infinity, may not end."""
+
+    def delays(self, rng: Rng | None = None) -> Iterator[float]:
+        """Return an endless iterator of delays in seconds; the class has the formula."""
+        rng = _SHARED_RNG if rng is None else rng
+        draw, jitter = rng.random, self.jitter
+        initial, cap = _draw_range(self.initial, self.cap, rng)
+        if initial == 0.0:
+            yield from repeat(0.0)
+        for multiple in self._multiples():
+            ceiling = initial * multiple
+            if ceiling >= cap:
+                break  # for good: no multiple is computed that nobody needs
+            yield ceiling * (1.0 - jitter * draw())
+        while True:
+            yield cap * (1.0 - jitter * draw())
+
+
+@dataclass(frozen=True)
+class Constant(_Family):
+    """The same delay before every retry; with ``(low, high)``, each contender draws its own once.
+
+    Formula: ceiling = initial. Source: the fixed-interval and the random-interval wait of the lock
+    tutorials. Use it to poll something whose hold time you know, and give it a jitter: equal
+    intervals keep the contenders that met once meeting for ever.
+
+    >>> list(Constant(1.0).take(3).delays())
+    [1.0, 1.0, 1.0]
+    >>> import random
+    >>> first, second = Constant((0.0, 1.0)).take(2).delays(random.Random(1))
+    >>> first == second, 0.0 <= first < 1.0
+    (True, True)
+    """
+
+    def _multiples(self) -> Iterator[float]:
+        return repeat(1)
+
+
+@dataclass(frozen=True)
+class Linear(_Family):
+    """Each delay longer than the last by the same step; the first is 0.
+
+    Formula: ceiling = k * initial before retry k = 0, 1, 2 … Source: the linear back-off of the lock
+    tutorials, where a contender draws its step once: ``Linear((0.0, 1.0))``. Use it where holds are
+    of one length and the queue is short: the sum of its delays grows only quadratically.
+
+    >>> [round(delay, 3) for delay in Linear(0.3).take(11).delays()]
+    [0.0, 0.3, 0.6, 0.9, 1.2, 1.5, 1.8, 2.1, 2.4, 2.7, 3.0]
+    """
+
+    def _multiples(self) -> Iterator[float]:
+        return count()
+
+
+@dataclass(frozen=True)
+class Quadratic(_Family):
+    """The "exponential" back-off of the lock tutorials, which is quadratic; the first delay is 0.
+
+    Formula: ceiling = k**2 * initial before retry k = 0, 1, 2 … Source: tutorials that call
+    ``attempt ** 2`` exponential; `Exponential` is the textbook's. Use it to reproduce them, and give
+    it a cap: without one, late waiters sleep past a lock that has long been free.
+
+    >>> [round(delay, 3) for delay in Quadratic(0.3).take(11).delays()]
+    [0.0, 0.3, 1.2, 2.7, 4.8, 7.5, 10.8, 14.7, 19.2, 24.3, 30.0]
+    """
+
+    def _multiples(self) -> Iterator[float]:
+        return (k * k for k in count())
+
+
+@dataclass(frozen=True)
+class Polynomial(_Family):
+    """Delays that grow as a power of the retry's number; the first is 0 (unless `power` is 0).
+
+    Formula: ceiling = k**power * initial, `power` >= 0 (0 is `Constant`, 1 `Linear`, 2
+    `Quadratic`). Source: job queues that retry after about k**4 seconds. Use it between linear and
+    exponential, for waits of very different lengths.
+
+    >>> [round(delay, 3) for delay in Polynomial(0.1, power=1.5).take(4).delays()]
+    [0.0, 0.1, 0.283, 0.52]
+    """
+
+    power: float = 2.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _settle(self, power=number("power", self.power, 0.0))
+
+    def _multiples(self) -> Iterator[float]:
+        for k in count():
+            try:
+                yield float(k) ** self.power
+            except OverflowError:
+                yield math.inf
+
+
+@dataclass(frozen=True)
+class Exponential(_Family):
+    """The exponential back-off of the textbooks: a limit that doubles, a random delay below it.
+
+    Formula: ceiling = min(cap, initial * factor**k) before retry k = 0, 1, 2 …, `factor` >= 1; with
+    the default jitter of 1 the delay is uniform in (0, ceiling]. It saturates and never computes
+    the power, so no k overflows. Source: Metcalfe and Boggs, "Ethernet", CACM 19(7), 1976 (binary
+    exponential back-off); Herlihy and Shavit, "The Art of Multiprocessor Programming", chapter 7
+    (the back-off lock: minimum, maximum, doubling, random below the limit). Use it where you do not
+    know how long the lock is held or how many wait: it finds both within a few tries.
+
+    >>> list(Exponential(0.1, cap=1.0, jitter=0.0).take(6).delays())
+    [0.1, 0.2, 0.4, 0.8, 1.0, 1.0]
+    """
+
+    initial: Span = 0.01
+    cap: Duration | None = 1.0
+    jitter: float = 1.0
+    factor: float = 2.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _settle(self, factor=number("factor", self.factor, 1.0))
+
+    def _multiples(self) -> Iterator[float]:
+        multiple = 1.0
+        while True:
+            yield multiple
+            multiple *= self.factor
+
+
+@dataclass(frozen=True)
+class Fibonacci(_Family):
+    """Delays that grow as the Fibonacci numbers, by about 1.618 a step.
+
+    Formula: ceiling = F(k + 1) * initial, with F = 1, 1, 2, 3, 5 … Source: retry libraries that
+    offer it beside the exponential. Use it where doubling overshoots: the longest nap is at most
+    about 62 % of the time waited before it, against 100 % for a factor of 2.
+
+    >>> [round(delay, 3) for delay in Fibonacci(0.1, cap=1.0).take(8).delays()]
+    [0.1, 0.1, 0.2, 0.3, 0.5, 0.8, 1.0, 1.0]
+    """
+
+    def _multiples(self) -> Iterator[float]:
+        now, after = 1.0, 1.0
+        while True:
+            yield now
+            now, after = after, now + after
+
+
+@dataclass(frozen=True)
+class Decorrelated(Schedule):
+    """Random delays, each drawn from a range that depends on the one before.
+
+    Formula: delay = uniform(initial, min(cap, factor * previous)), where previous starts as
+    `initial`, and `factor` >= 1. Source: M. Brooker, "Exponential Backoff And Jitter", AWS
+    Architecture Blog, 2015; there the draw is clamped at the cap, here the range is, so that
+    waiters do not pile up at the cap. Use it as `Exponential`, where a lower bound on the delay
+    matters: it never sleeps less than `initial`.
+
+    >>> import random
+    >>> delays = list(Decorrelated(0.1, cap=1.0).take(50).delays(random.Random(7)))
+    >>> min(delays) >= 0.1, max(delays) <= 1.0
+    (True, True)
+    """
+
+    initial: Span = 0.01
+    cap: Duration | None = 1.0
+    factor: float = 3.0
+
+    def __post_init__(self) -> None:
+        _settle_range(self, self.initial, self.cap)
+        _settle(self, factor=number("factor", self.factor, 1.0))
+
+    def delays(self, rng: Rng | None = None) -> Iterator[float]:
+        """Return an endless iterator of delays in seconds; the class has the formula."""
+        rng = _SHARED_RNG if rng is None else rng
+        initial, cap = _draw_range(self.initial, self.cap, rng)
+        delay = initial
+        while True:
+            delay = initial + (min(cap, self.factor * delay) - initial) * rng.random()
+            yield delay
+
+
+@dataclass(frozen=True)
+class Sequence(Schedule):
+    """The delays you list, in order; then it gives up.
+
+    Formula: ceiling = seconds[k]. Use it to replay a schedule, in tests, or with `then`.
+
+    >>> list(Sequence((0.1, 0.5)).then(Constant(1.0)).take(4).delays())
+    [0.1, 0.5, 1.0, 1.0]
+    """
+
+    seconds: Iterable[Duration]
+    jitter: float = 0.0
+
+    def __post_init__(self) -> None:
+        if isinstance(self.seconds, str | bytes) or not isinstance(self.seconds, Iterable):
+            raise TypeError(f"seconds must be an iterable of durations, not {self.seconds!r}")
+        seconds = tuple(duration(f"seconds[{k}]", value) for k, value in enumerate(self.seconds))
+        _settle(self, seconds=seconds, jitter=number("jitter", self.jitter, 0.0, 1.0))
+
+    def delays(self, rng: Rng | None = None) -> Iterator[float]:
+        """Return an iterator over the delays in seconds."""
+        draw = (_SHARED_RNG if rng is None else rng).random
+        for ceiling in cast("tuple[float, ...]", self.seconds):
+            yield ceiling * (1.0 - self.jitter * draw())
+
+
+DEFAULT_SCHEDULE = Exponential(initial=0.001, cap=0.032, jitter=0.5)
+"""The schedule of a lock that is given none.
+
+A millisecond is what an event loop's timer resolves; the cap keeps the waiter behind a blocked loop
+within two naps and the grace, 74 ms, and costs a lone waiter some 40 tries a second.
+"""

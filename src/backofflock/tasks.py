@@ -1,0 +1,153 @@
+"""`BackoffLock`: the face for tasks."""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import ClassVar, cast
+
+from ._attempts import Attempts
+from ._checks import Duration
+from ._contention import Waiter
+from ._face import DEFAULT, Default, Face
+from ._hosts import TaskWaiter, current_task, has_ended, task_name
+from .errors import OwnerDied, WouldBlock
+
+__all__ = ["BackoffLock"]
+
+
+class BackoffLock(Face):
+    """A lock for tasks of asyncio, trio and anyio that knows its owner.
+
+    Create it anywhere, at import time too, and use it from any loop, library or thread: tasks of
+    several loops exclude each other. It keeps the rules of `anyio.Lock` and `trio.Lock` and can
+    stand in for them.
+
+    >>> import asyncio
+    >>> lock = BackoffLock()
+    >>> async def main():
+    ...     async with lock:
+    ...         return lock.locked()
+    >>> asyncio.run(main()), lock.locked()
+    (True, False)
+
+    When to use it: where the holder may be on another loop or thread (``over=``), where you want
+    time limits, back-off or a look at who waits. When not: on a single loop with none of these
+    `asyncio.Lock` does. For threads and tasks on one lock use `ThreadBackoffLock`.
+
+    Arguments (times are seconds or a `datetime.timedelta`):
+
+    - `schedule`: the delays between tries, `DEFAULT_SCHEDULE` if not given. With wake-ups on, a
+      delay is an upper bound.
+    - `over`: a lock to keep the key in, with ``acquire(False)`` and ``release()``: of `threading`,
+      of `multiprocessing`, or a `ThreadBackoffLock`. It is tried once here to see that it excludes.
+      Whoever uses it directly is outside of the queue and wakes nobody.
+    - `timeout`, `max_attempts`: the limits of every acquisition that does not bring its own;
+      ``None`` is no limit, a timeout of 0 one try.
+    - `fair_after`: once the first waiter has waited this long, a free key is left to it and
+      newcomers queue behind. 0, the default, is first come, first served; ``None`` never reserves,
+      and a task that loops on the lock may starve the others.
+    - `wake_on_release`: whether a release ends the nap of the next waiter. False is the textbook
+      lock: every nap is slept out.
+    - `name`: stands in messages, logs and the repr.
+    - `on_wait`: called with a `WaitDetails` before each nap, in the waiting task; an error it raises
+      goes to the waiter, which leaves the queue.
+    - `rng`: an object with ``random()``; the default is the module `random`.
+
+    Promised: mutual exclusion; a cancelled, timed-out or interrupted acquire leaves nothing held
+    and nothing queued; waiting blocks no event loop; a waiter whose loop is closed or blocked holds
+    the others up for about 10 ms. Not promised: an order between tasks that ask at the same moment,
+    or behind a waiter whose loop was late; virtual time other than trio's.
+    """
+
+    __slots__ = ()
+
+    _FAIR_AFTER: ClassVar[float] = 0.0
+
+    async def acquire(
+        self,
+        *,
+        timeout: Duration | None | Default = DEFAULT,
+        max_attempts: int | None | Default = DEFAULT,
+    ) -> bool:
+        """Wait for the lock and take it; return True.
+
+        `timeout` (seconds or a timedelta) and `max_attempts` stand in for the constructor's; a
+        timeout of 0 is one try. Raises `AcquireTimeout` at a limit, `OwnerDied` if the owning task
+        has ended, RuntimeError if the running task owns the lock. On asyncio a free lock is taken
+        without giving way to other tasks; on trio it is a checkpoint. Cancelled here, nothing is
+        held.
+
+        >>> import asyncio
+        >>> async def main():
+        ...     lock = BackoffLock(name="orders")
+        ...     await lock.acquire(timeout=2.0)
+        ...     lock.release()
+        >>> asyncio.run(main())
+        """
+        return await self._acquire_in_task(*self._limits(timeout, max_attempts))
+
+    def acquire_nowait(self) -> None:
+        """Take the lock at once, or raise `WouldBlock`: taken, or reserved for a waiter.
+
+        Raises RuntimeError if the running task owns the lock already.
+        """
+        task = current_task()
+        if self._owner is task:
+            raise RuntimeError(self._reacquired(task_name(task)))
+        if not self._contention.try_take(None, monotonic()):
+            raise WouldBlock(self._contention.label, len(self._queue))
+        self._owner = task
+
+    def release(self) -> None:
+        """Put the key back and wake the next waiter; only the owner may.
+
+        Raises RuntimeError if the running task does not own the lock; then nothing has changed.
+        """
+        task, owner = current_task(), self._owner
+        if owner is not task:
+            held_by = "no task owns it" if owner is None else f"it is {task_name(owner)}'s"
+            raise RuntimeError(
+                f"{task_name(task)} cannot release lock {self._contention.label!r}: {held_by}"
+            )
+        self._give_back()
+
+    def attempts(
+        self,
+        *,
+        timeout: Duration | None | Default = DEFAULT,
+        max_attempts: int | None | Default = DEFAULT,
+    ) -> Attempts:
+        """Return an iterator for ``async for`` that tries once a step; see `Attempt`.
+
+        Between two steps you may do other work; the waiter keeps its place meanwhile. The attempt
+        that acquires is the last. Raises `AcquireTimeout` where a further try would pass a limit.
+        Leaving the loop early leaves nothing queued, and nothing held that was not entered.
+
+        >>> import asyncio
+        >>> async def main():
+        ...     lock = BackoffLock()
+        ...     async for attempt in lock.attempts(timeout=5.0):
+        ...         if attempt.acquired:
+        ...             async with attempt:
+        ...                 return f"mine at attempt {attempt.number}"
+        ...         print(f"taken; other work, then {attempt.delay} s")
+        >>> asyncio.run(main())
+        'mine at attempt 1'
+        """
+        return Attempts(self, *self._limits(timeout, max_attempts))
+
+    def _check(self, waiter: Waiter, attempt: int, waited: float) -> None:
+        owner = self._owner
+        if owner is None:
+            return
+        if owner is cast("TaskWaiter", waiter).task:
+            raise RuntimeError(self._reacquired(waiter.name))
+        # It may have released and ended since we looked, so look again.
+        if has_ended(owner) and self._owner is owner:
+            raise OwnerDied(self._contention.label, task_name(owner), attempt, waited)
+
+    def _reacquired(self, task: str) -> str:
+        return (
+            f"{task} cannot acquire lock {self._contention.label!r}: it is {task}'s already, "
+            "and the lock is not reentrant"
+        )

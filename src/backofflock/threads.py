@@ -1,0 +1,190 @@
+"""`ThreadBackoffLock`: the face for threads, and for tasks on the same lock."""
+
+from __future__ import annotations
+
+import warnings
+from _thread import allocate_lock
+from datetime import timedelta
+from time import monotonic
+from types import TracebackType
+from typing import ClassVar
+
+from ._attempts import ThreadAttempts
+from ._checks import Duration
+from ._contention import Waiter
+from ._face import DEFAULT, Default, Face
+from ._hosts import ThreadWaiter, in_event_loop, in_loop_of, task_name
+from .errors import AcquireTimeout, WouldBlock
+
+__all__ = ["ThreadBackoffLock"]
+
+
+class ThreadBackoffLock(Face):
+    """A lock for threads and tasks alike, usable wherever a `threading.Lock` is.
+
+    A thread enters it by ``with``, a task of asyncio, trio or anyio by ``async with``, which never
+    blocks its event loop. Like `threading.Lock` it has no owner: any thread or task may release it.
+
+    >>> import asyncio, threading
+    >>> shared, entered = ThreadBackoffLock(), []
+    >>> def in_a_thread():
+    ...     with shared:
+    ...         entered.append("thread")
+    >>> async def in_a_task():
+    ...     async with shared:
+    ...         entered.append("task")
+    >>> thread = threading.Thread(target=in_a_thread)
+    >>> thread.start(); asyncio.run(in_a_task()); thread.join()
+    >>> sorted(entered)
+    ['task', 'thread']
+
+    When to use it: for state that threads and coroutines share. When not: among threads alone that
+    need no time limits `threading.Lock` does; among tasks alone `BackoffLock` also knows its owner.
+
+    The arguments are those of `BackoffLock`. `fair_after` is 20 ms by default: within that window
+    threads may overtake each other, which costs fewer switches between them; 0 is first come, first
+    served.
+
+    Promised: mutual exclusion; an acquire that is cancelled, times out or is interrupted leaves
+    nothing held and nothing queued; ``async with`` blocks no event loop; no waiter waits for ever
+    while others come and go. Not promised: order within `fair_after`.
+    """
+
+    __slots__ = ()
+
+    _FAIR_AFTER: ClassVar[float] = 0.020
+
+    def __enter__(self) -> bool:
+        if not self._queue:
+            try:
+                del self._key[0]
+            except IndexError:
+                pass
+            else:
+                return True
+        return self._acquire_in_thread(self._timeout, self._max_attempts)
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.release()
+
+    def acquire(self, blocking: bool = True, timeout: Duration = -1) -> bool:
+        """Take the lock and return True, or return False: the contract of `threading.Lock`.
+
+        Without `blocking` it is one try. With it, `timeout` bounds the wait in seconds (or a
+        timedelta); -1 stands for the limits of the constructor. Raises what `threading.Lock` raises
+        for bad arguments, and RuntimeError where waiting would be a certain deadlock: a task of
+        the very event loop that this call blocks holds the lock. Blocking any other running event
+        loop emits a RuntimeWarning: use ``async with`` there.
+
+        >>> shared = ThreadBackoffLock()
+        >>> shared.acquire(), shared.acquire(blocking=False), shared.acquire(timeout=0.01)
+        (True, False, False)
+        >>> shared.release()
+        """
+        seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+        if blocking is not True or seconds != -1:
+            allocate_lock().acquire(blocking, seconds)  # raises for arguments it does not take
+        if self._contention.try_take(None, monotonic()):
+            return True
+        if not blocking or seconds == 0:
+            return False
+        try:
+            return self._acquire_in_thread(
+                self._timeout if seconds == -1 else seconds, self._max_attempts
+            )
+        except AcquireTimeout:
+            return False
+
+    async def acquire_async(
+        self,
+        *,
+        timeout: Duration | None | Default = DEFAULT,
+        max_attempts: int | None | Default = DEFAULT,
+    ) -> bool:
+        """Wait for the lock in a task and take it; return True.
+
+        `timeout` (seconds or a timedelta) and `max_attempts` stand in for the constructor's; a
+        timeout of 0 is one try. Raises `AcquireTimeout` at a limit. Cancelled here, nothing is held.
+        """
+        return await self._acquire_in_task(*self._limits(timeout, max_attempts))
+
+    def acquire_nowait(self) -> None:
+        """Take the lock at once, or raise `WouldBlock`: taken, or reserved for a waiter."""
+        if not self._contention.try_take(None, monotonic()):
+            raise WouldBlock(self._contention.label, len(self._queue))
+
+    def release(self) -> None:
+        """Put the key back and wake the next waiter; any thread or task may.
+
+        Raises RuntimeError if the lock is not held.
+        """
+        if self._key:
+            raise RuntimeError(f"release unlocked lock: {self._contention.label!r} is free")
+        self._give_back()
+
+    def attempts(
+        self,
+        *,
+        timeout: Duration | None | Default = DEFAULT,
+        max_attempts: int | None | Default = DEFAULT,
+    ) -> ThreadAttempts:
+        """Return an iterator that tries once a step, for ``for`` in threads, ``async for`` in tasks.
+
+        Between two steps you may do other work; the waiter keeps its place meanwhile. The attempt
+        that acquires is the last. Raises `AcquireTimeout` where a further try would pass a limit.
+        Leaving the loop early leaves nothing queued, and nothing held that was not entered.
+
+        >>> shared = ThreadBackoffLock()
+        >>> for attempt in shared.attempts(max_attempts=3):
+        ...     if attempt:
+        ...         with attempt:
+        ...             print("mine at attempt", attempt.number)
+        mine at attempt 1
+        """
+        return ThreadAttempts(self, *self._limits(timeout, max_attempts))
+
+    def _acquire_in_thread(self, timeout: float | None, max_attempts: int | None) -> bool:
+        self._refuse_to_stall(stacklevel=4)
+        waiter = ThreadWaiter()
+        policy = self._contend(waiter, timeout, max_attempts)
+        try:
+            for seconds in policy:
+                waiter.nap(seconds)
+        except BaseException:
+            policy.close()
+            raise
+        return True
+
+    def _refuse_to_stall(self, stacklevel: int) -> None:
+        """Raise or warn if a thread that is about to wait runs an event loop."""
+        if not in_event_loop():
+            return
+        owner = self._owner
+        if owner is not None and in_loop_of(owner):
+            raise RuntimeError(
+                f"deadlock: lock {self._contention.label!r} is held by {task_name(owner)}, a task "
+                "of the event loop that this call would block; use 'async with' in tasks"
+            )
+        warnings.warn(
+            f"waiting for lock {self._contention.label!r} blocks the event loop of this thread; "
+            "use 'async with' in tasks",
+            RuntimeWarning,
+            stacklevel=stacklevel,
+        )
+
+    def _check(self, waiter: Waiter, attempt: int, waited: float) -> None:
+        """Anybody may release this lock, so no holder makes waiting hopeless."""
+
+    def _is_owned(self) -> bool:
+        """Return whether somebody holds the lock: how `threading.Condition` asks."""
+        return self.locked()
+
+    def _acquire_restore(self, _state: None) -> None:
+        """Take the lock back after ``Condition.wait``, which must not fail: without limits."""
+        if not self._contention.try_take(None, monotonic()):
+            self._acquire_in_thread(None, None)
