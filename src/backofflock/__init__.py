@@ -1,4 +1,4 @@
-"""The lock that tries, backs off and tries again: for coroutines, for threads, and for both at once.
+"""The lock that tries, backs off and tries again: for coroutines, threads and both at once.
 
 `BackoffLock` is for tasks of asyncio, trio and anyio, `ThreadBackoffLock` for threads and tasks on
 one lock. How long a waiter sleeps between tries is a schedule: see `backofflock.schedules`.

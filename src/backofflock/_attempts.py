@@ -27,12 +27,12 @@ class Attempt:
 
     __slots__ = ("_face", "_to_enter", "acquired", "delay", "number")
 
-    def __init__(self, face: Face, number: int, *, acquired: bool, delay: float) -> None:
+    def __init__(self, face: Face, number: int) -> None:
         self._face = face
-        self._to_enter = acquired
+        self._to_enter = False
         self.number = number
-        self.acquired = acquired
-        self.delay = delay
+        self.acquired = False
+        self.delay = 0.0
 
     def __bool__(self) -> bool:
         return self.acquired
@@ -72,7 +72,7 @@ class Attempt:
     def _forgo(self) -> None:
         """Give the lock back unless the caller took it."""
         if self._to_enter:
-            self._to_enter = self.acquired = False
+            self._to_enter = False
             self._face._give_back()
 
 
@@ -83,80 +83,77 @@ class Attempts:
     it any more, which for the iterator of a loop is at once; `close` does it by hand.
     """
 
-    __slots__ = ("_delay", "_face", "_limits", "_number", "_over", "_policy", "_waiter", "_won")
-
-    _waiter: TaskWaiter | ThreadWaiter
+    __slots__ = ("_attempt", "_face", "_limits", "_over", "_policy", "_waiter")
 
     def __init__(self, face: Face, timeout: float | None, max_attempts: int | None) -> None:
         self._face = face
         self._limits = timeout, max_attempts
-        self._number = 0
-        self._delay = 0.0
+        self._attempt = Attempt(face, 0)
+        self._waiter: TaskWaiter | ThreadWaiter
         self._policy: Generator[float, None, None] | None = None
-        self._won: Attempt | None = None
         self._over = False
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Attempt:
-        if self._over or self._won is not None:
-            self.close()
+        if self._ends():
             raise StopAsyncIteration
         task = current_task()
         if self._policy is None:
             await checkpoint(task)
-            return self._first_try(task) or self._join(task_waiter(task), task)
+            if not self._first_try(task):
+                self._join(task_waiter(task))
+                self._retry(task)
+            return self._attempt
+        waiter = self._waiter
+        assert not isinstance(waiter, ThreadWaiter)
         try:
-            waiter = self._waiter
-            assert not isinstance(waiter, ThreadWaiter)
-            await waiter.nap(self._seconds_left())
+            await waiter.nap(self._delay_left())
+            self._attempt = Attempt(self._face, self._attempt.number + 1)
+            self._retry(task)
         except BaseException:
             self.close()
             raise
-        return self._retry(task)
+        return self._attempt
 
-    def _first_try(self, owner: Task | None) -> Attempt | None:
-        self._number = 1
+    def _ends(self) -> bool:
+        """Return whether the loop is over: because of the last attempt, or of `close`."""
+        if self._attempt.acquired:
+            self.close()
+        return self._over
+
+    def _first_try(self, owner: Task | None) -> bool:
+        attempt = self._attempt = Attempt(self._face, 1)
         if self._face._contention.try_take(None, monotonic()):
-            return self._win(owner)
-        return None
+            attempt._to_enter = attempt.acquired = True
+            self._face._owner = owner
+        return attempt.acquired
 
-    def _join(self, waiter: TaskWaiter | ThreadWaiter, owner: Task | None) -> Attempt:
+    def _join(self, waiter: TaskWaiter | ThreadWaiter) -> None:
         self._waiter = waiter
         self._policy = self._face._contend(waiter, *self._limits)
-        return self._step(owner)
 
-    def _retry(self, owner: Task | None) -> Attempt:
-        self._number += 1
-        return self._step(owner)
-
-    def _seconds_left(self) -> float:
-        return self._face._contention.promise_anew(self._waiter, self._delay)
-
-    def _step(self, owner: Task | None) -> Attempt:
+    def _retry(self, owner: Task | None) -> None:
+        """Let the policy try: note in the attempt the delay to sleep, or that it acquired."""
+        attempt = self._attempt
         assert self._policy is not None
-        try:
-            self._delay = next(self._policy)
-        except StopIteration:
-            return self._win(owner)
-        except BaseException:
-            self._over = True
-            raise
-        return Attempt(self._face, self._number, acquired=False, delay=self._delay)
-
-    def _win(self, owner: Task | None) -> Attempt:
+        for attempt.delay in self._policy:
+            return
+        # The attempt was made before the try, and no call stands between the two: a signal cannot
+        # come in between and lose the key.
+        attempt._to_enter = attempt.acquired = True
         self._face._owner = owner
-        self._won = Attempt(self._face, self._number, acquired=True, delay=0.0)
-        return self._won
+
+    def _delay_left(self) -> float:
+        return self._face._contention.promise_anew(self._waiter, self._attempt.delay)
 
     def close(self) -> None:
         """Leave the queue, and give the lock back unless the caller took it."""
         self._over = True
         if self._policy is not None:
             self._policy.close()
-        if self._won is not None:
-            self._won._forgo()
+        self._attempt._forgo()
 
     def __del__(self) -> None:
         self.close()
@@ -173,20 +170,21 @@ class ThreadAttempts(Attempts):
         return self
 
     def __next__(self) -> Attempt:
-        if self._over or self._won is not None:
-            self.close()
+        if self._ends():
             raise StopIteration
         if self._policy is None:
-            won = self._first_try(None)
-            if won is not None:
-                return won
-            self._face._refuse_to_stall(stacklevel=3)
-            return self._join(ThreadWaiter(), None)
+            if not self._first_try(None):
+                self._face._refuse_to_stall(stacklevel=3)
+                self._join(ThreadWaiter())
+                self._retry(None)
+            return self._attempt
+        waiter = self._waiter
+        assert isinstance(waiter, ThreadWaiter)
         try:
-            waiter = self._waiter
-            assert isinstance(waiter, ThreadWaiter)
-            waiter.nap(self._seconds_left())
+            waiter.nap(self._delay_left())
+            self._attempt = Attempt(self._face, self._attempt.number + 1)
+            self._retry(None)
         except BaseException:
             self.close()
             raise
-        return self._retry(None)
+        return self._attempt

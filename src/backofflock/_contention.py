@@ -7,12 +7,12 @@ and returns once the key is taken. Tasks drive it with ``await nap(seconds)``, t
 
 What holds, always:
 
-- Exclusion rests on the key alone. The queue, reservations and wake-ups are advice: each may be late,
-  lost or wrong, and the lock stays correct and keeps moving.
+- Exclusion rests on the key alone. The queue, reservations and wake-ups are advice: each may be
+  late, lost or wrong, and the lock stays correct and keeps moving.
 - Every change of shared state is one atomic operation of a deque, or the write of one field; there
   is no mutex. So a signal handler or finalizer may use the lock in the middle of anything here.
 - A waiter stands in the queue from its joining until it has the key or leaves, in order of arrival.
-- Nothing is handed to a waiter, so one that is cancelled or dies has nothing to lose or to give back.
+- Nothing is handed to a waiter: one that is cancelled or dies has nothing to lose or give back.
 
 A waiter's fields, which others read and only it writes (`woken` and `promise` apart, which a waker
 writes too):
@@ -193,7 +193,7 @@ class Contention:
             raise
 
     def promise_anew(self, waiter: Waiter, delay: float) -> float:
-        """Return `delay` clipped to the deadline, for a nap that starts later than it was decided."""
+        """Return `delay` clipped to the deadline, for a nap that begins some time after it."""
         now = waiter.clock()
         if waiter.deadline is not None:
             delay = max(0.0, min(delay, waiter.deadline - now))
@@ -210,11 +210,7 @@ class Contention:
         except IndexError:  # the last one has just left
             return False
         keeper = self._keeper(now)
-        return (
-            keeper is not None
-            and keeper is not waiter
-            and now - keeper.since >= self.fair_after
-        )
+        return keeper is not None and keeper is not waiter and now - keeper.since >= self.fair_after
 
     def _keeper(self, now: float) -> Waiter | None:
         """Return the first waiter that is not late for its promise."""

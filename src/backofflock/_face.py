@@ -64,7 +64,7 @@ class Face(ABC):
         over: ForeignLock | None = None,
         timeout: Duration | None = None,
         max_attempts: int | None = None,
-        fair_after: Duration | None | Default = DEFAULT,
+        fair_after: Duration | Default | None = DEFAULT,
         wake_on_release: bool = True,
         name: str | None = None,
         on_wait: Callable[[WaitDetails], object] | None = None,
@@ -76,9 +76,7 @@ class Face(ABC):
             raise TypeError(f"wake_on_release must be True or False, not {wake_on_release!r}")
         if name is not None and not isinstance(name, str):
             raise TypeError(f"name must be a str or None, not {name!r}")
-        if on_wait is not None and (
-            not callable(on_wait) or inspect.iscoroutinefunction(on_wait)
-        ):
+        if on_wait is not None and (not callable(on_wait) or inspect.iscoroutinefunction(on_wait)):
             raise TypeError(f"on_wait must be a plain function of one argument, not {on_wait!r}")
         if rng is not None and not callable(getattr(rng, "random", None)):
             raise TypeError(f"rng must have a method random(), as random.Random has, not {rng!r}")
@@ -178,7 +176,7 @@ class Face(ABC):
         """Put the key back and wake the next waiter."""
 
     def _limits(
-        self, timeout: Duration | None | Default, max_attempts: int | None | Default
+        self, timeout: Duration | Default | None, max_attempts: int | Default | None
     ) -> tuple[float | None, int | None]:
         return (
             self._timeout if timeout is DEFAULT else limit("timeout", timeout),
@@ -244,7 +242,7 @@ class Face(ABC):
         raise TypeError(f"cannot pickle or copy a {type(self).__name__}: its waiters live here")
 
     def _at_fork_reinit(self) -> None:
-        """Make the lock free and its queue empty; for a forked child, as `threading.Lock` has it."""
+        """Free the lock and empty its queue in a forked child, as `threading.Lock` has it."""
         self._contention.reinit_after_fork()
         self._owner = None
         if isinstance(self._key, ForeignKey):

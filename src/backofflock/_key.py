@@ -6,7 +6,7 @@ free. Taking it is ``del key[0]``, which raises `IndexError` where there is none
 of 1 makes a doubled key impossible.
 
 It is ``del key[0]`` and not ``key.pop()`` because CPython looks for signals after calls, not after
-a deletion: no `KeyboardInterrupt` can come between the taking of the key and the note of who has it.
+a deletion: no `KeyboardInterrupt` comes between taking the key and noting who has it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Key(Protocol):
 
 @runtime_checkable
 class ForeignLock(Protocol):
-    """What ``over=`` takes: `threading.Lock`, `multiprocessing.Lock`, a `ThreadBackoffLock` …"""
+    """What ``over=`` takes: `threading.Lock`, `multiprocessing.Lock` or a `ThreadBackoffLock`."""
 
     def acquire(self, blocking: bool, /) -> bool:
         """Take the lock at once and return True, or return False."""

@@ -247,9 +247,9 @@ class Constant(_Family):
 class Linear(_Family):
     """Each delay longer than the last by the same step; the first is 0.
 
-    Formula: ceiling = k * initial before retry k = 0, 1, 2 … Source: the linear back-off of the lock
-    tutorials, where a contender draws its step once: ``Linear((0.0, 1.0))``. Use it where holds are
-    of one length and the queue is short: the sum of its delays grows only quadratically.
+    Formula: ceiling = k * initial before retry k = 0, 1, 2 … Source: the linear back-off of the
+    lock tutorials, where a contender draws its step once: ``Linear((0.0, 1.0))``. Use it where
+    holds are of one length and the queue is short: its delays add up only quadratically.
 
     >>> [round(delay, 3) for delay in Linear(0.3).take(11).delays()]
     [0.0, 0.3, 0.6, 0.9, 1.2, 1.5, 1.8, 2.1, 2.4, 2.7, 3.0]
@@ -264,8 +264,8 @@ class Quadratic(_Family):
     """The "exponential" back-off of the lock tutorials, which is quadratic; the first delay is 0.
 
     Formula: ceiling = k**2 * initial before retry k = 0, 1, 2 … Source: tutorials that call
-    ``attempt ** 2`` exponential; `Exponential` is the textbook's. Use it to reproduce them, and give
-    it a cap: without one, late waiters sleep past a lock that has long been free.
+    ``attempt ** 2`` exponential; `Exponential` is the textbook's. Use it to reproduce them, and
+    give it a cap: without one, late waiters sleep past a lock that has long been free.
 
     >>> [round(delay, 3) for delay in Quadratic(0.3).take(11).delays()]
     [0.0, 0.3, 1.2, 2.7, 4.8, 7.5, 10.8, 14.7, 19.2, 24.3, 30.0]

@@ -49,8 +49,8 @@ class BackoffLock(Face):
     - `wake_on_release`: whether a release ends the nap of the next waiter. False is the textbook
       lock: every nap is slept out.
     - `name`: stands in messages, logs and the repr.
-    - `on_wait`: called with a `WaitDetails` before each nap, in the waiting task; an error it raises
-      goes to the waiter, which leaves the queue.
+    - `on_wait`: called with a `WaitDetails` before each nap, in the waiting task; an error it
+      raises goes to the waiter, which leaves the queue.
     - `rng`: an object with ``random()``; the default is the module `random`.
 
     Promised: mutual exclusion; a cancelled, timed-out or interrupted acquire leaves nothing held
@@ -66,8 +66,8 @@ class BackoffLock(Face):
     async def acquire(
         self,
         *,
-        timeout: Duration | None | Default = DEFAULT,
-        max_attempts: int | None | Default = DEFAULT,
+        timeout: Duration | Default | None = DEFAULT,
+        max_attempts: int | Default | None = DEFAULT,
     ) -> bool:
         """Wait for the lock and take it; return True.
 
@@ -114,8 +114,8 @@ class BackoffLock(Face):
     def attempts(
         self,
         *,
-        timeout: Duration | None | Default = DEFAULT,
-        max_attempts: int | None | Default = DEFAULT,
+        timeout: Duration | Default | None = DEFAULT,
+        max_attempts: int | Default | None = DEFAULT,
     ) -> Attempts:
         """Return an iterator for ``async for`` that tries once a step; see `Attempt`.
 

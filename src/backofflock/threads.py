@@ -103,13 +103,14 @@ class ThreadBackoffLock(Face):
     async def acquire_async(
         self,
         *,
-        timeout: Duration | None | Default = DEFAULT,
-        max_attempts: int | None | Default = DEFAULT,
+        timeout: Duration | Default | None = DEFAULT,
+        max_attempts: int | Default | None = DEFAULT,
     ) -> bool:
         """Wait for the lock in a task and take it; return True.
 
         `timeout` (seconds or a timedelta) and `max_attempts` stand in for the constructor's; a
-        timeout of 0 is one try. Raises `AcquireTimeout` at a limit. Cancelled here, nothing is held.
+        timeout of 0 is one try. Raises `AcquireTimeout` at a limit. Cancelled here, nothing is
+        held.
         """
         return await self._acquire_in_task(*self._limits(timeout, max_attempts))
 
@@ -130,10 +131,10 @@ class ThreadBackoffLock(Face):
     def attempts(
         self,
         *,
-        timeout: Duration | None | Default = DEFAULT,
-        max_attempts: int | None | Default = DEFAULT,
+        timeout: Duration | Default | None = DEFAULT,
+        max_attempts: int | Default | None = DEFAULT,
     ) -> ThreadAttempts:
-        """Return an iterator that tries once a step, for ``for`` in threads, ``async for`` in tasks.
+        """Return an iterator that tries once a step: ``for`` in threads, ``async for`` in tasks.
 
         Between two steps you may do other work; the waiter keeps its place meanwhile. The attempt
         that acquires is the last. Raises `AcquireTimeout` where a further try would pass a limit.

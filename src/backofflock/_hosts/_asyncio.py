@@ -26,7 +26,9 @@ class AsyncioWaiter(Waiter):
         """The task's name."""
         return self.task.get_name()
 
-    clock = staticmethod(time.monotonic)
+    def clock(self) -> float:
+        """Return monotonic seconds."""
+        return time.monotonic()
 
     async def nap(self, seconds: float) -> None:
         """Sleep for `seconds` or until woken; a cancel ends it with CancelledError."""

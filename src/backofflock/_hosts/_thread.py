@@ -25,7 +25,9 @@ class ThreadWaiter(Waiter):
         """The thread's name."""
         return threading.current_thread().name
 
-    clock = staticmethod(time.monotonic)
+    def clock(self) -> float:
+        """Return monotonic seconds."""
+        return time.monotonic()
 
     def nap(self, seconds: float) -> None:
         """Sleep for `seconds` or until woken; signals are handled meanwhile."""
