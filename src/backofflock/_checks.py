@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from datetime import timedelta
+from typing import cast
 
 __all__ = ["Duration", "Span", "attempts_limit", "duration", "limit", "number", "span"]
 
@@ -56,9 +57,10 @@ def span(field: str, value: object) -> float | tuple[float, float]:
     """Return a duration, or a ``(low, high)`` pair of them with ``low <= high``."""
     if not isinstance(value, tuple | list):
         return duration(field, value)
-    if len(value) != 2:
+    pair = cast("tuple[object, ...]", value)
+    if len(pair) != 2:
         raise ValueError(f"{field} must be seconds or a pair (low, high) of them, not {value!r}")
-    low, high = duration(f"{field}[0]", value[0]), duration(f"{field}[1]", value[1])
+    low, high = duration(f"{field}[0]", pair[0]), duration(f"{field}[1]", pair[1])
     if low > high:
         raise ValueError(f"{field} must be (low, high) with low <= high, not {value!r}")
     return (low, high)

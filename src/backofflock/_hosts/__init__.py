@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from asyncio import _get_running_loop
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard, cast
 
 from anyio import TaskInfo
 
@@ -16,6 +16,8 @@ from ._asyncio import AsyncioWaiter
 from ._thread import ThreadWaiter
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from trio.lowlevel import Task as TrioTask
 
     from ._trio import TrioWaiter
@@ -81,8 +83,11 @@ def task_name(task: Task) -> str:
 
 def task_info(task: Task) -> TaskInfo:
     """Return anyio's description of a task, equal to what ``anyio.get_current_task()`` gives it."""
-    coro = task.coro if _is_trio(task) else task.get_coro()  # type: ignore[union-attr]
-    return TaskInfo(id(task), None, task_name(task), coro)
+    if _is_trio(task):
+        return TaskInfo(id(task), None, task.name, task.coro)
+    asyncio_task = cast("asyncio.Task[Any]", task)
+    coro = cast("Coroutine[Any, Any, Any]", asyncio_task.get_coro())
+    return TaskInfo(id(task), None, asyncio_task.get_name(), coro)
 
 
 def has_ended(task: Task) -> bool:
