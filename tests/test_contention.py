@@ -240,9 +240,9 @@ def test_a_check_that_raises_ends_the_wait_after_a_failed_try() -> None:
     assert world.take()
     seen: list[tuple[int, float]] = []
 
-    def check(waiter: Waiter, attempt: int, waited: float) -> None:
-        seen.append((attempt, waited))
-        if attempt == 2:
+    def check(waiter: Waiter, now: float) -> None:
+        seen.append((waiter.attempt, now - waiter.since))
+        if waiter.attempt == 2:
             raise LookupError("hopeless")
 
     policy = world.contend(world.waiter(), check=check)

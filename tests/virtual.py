@@ -39,7 +39,7 @@ class VirtualWaiter(Waiter):
         return True
 
 
-def no_check(waiter: Waiter, attempt: int, waited: float) -> None:
+def no_check(waiter: Waiter, now: float) -> None:
     """Know nothing of the holder."""
 
 

@@ -22,6 +22,8 @@ writes too):
 ``promise``    when it will try next, at the latest; renewed by each nap and wake-up
 ``woken``      a wake-up is on its way; cleared just before the try that answers it
 ``ticket``     number in order of joining, for the distance from the front
+``attempt``    number of the try it is at, from 1
+``deadline``   when it gives up, or None
 =============  ====================================================================
 """
 
@@ -46,8 +48,9 @@ GRACE = 0.010
 class Waiter(ABC):
     """One acquisition that waits; the hosts say how it naps, is woken and tells the time."""
 
-    __slots__ = ("deadline", "promise", "since", "ticket", "woken")
+    __slots__ = ("attempt", "deadline", "promise", "since", "ticket", "woken")
 
+    attempt: int
     since: float
     promise: float
     deadline: float | None
@@ -68,8 +71,8 @@ class Waiter(ABC):
         """End its nap, from any thread; return False if it can never run again."""
 
 
-Check = Callable[[Waiter, int, float], None]
-"""Called after each failed try with waiter, attempt and seconds waited; raises to end the wait."""
+Check = Callable[[Waiter, float], None]
+"""Called after each failed try with the waiter and the time; raises to end the wait."""
 
 Observer = Callable[[WaitDetails], object]
 
@@ -162,35 +165,50 @@ class Contention:
         waiter.deadline = None if timeout is None else now + timeout
         waiter.woken = False
         waiter.ticket = self.next_ticket()
-        attempt = 1
+        waiter.attempt = 1
         taken = False
         try:
             self.queue.append(waiter)
-            # The try after joining belongs to attempt 1: a release may have come in between.
-            while not (taken := self.try_take(waiter, now)):
-                check(waiter, attempt, now - waiter.since)
-                delay = self._next_delay(waiter, delays, attempt, now, timeout, max_attempts)
-                waiter.promise = now + delay
-                if observe is not None:
-                    observe(self._details(waiter, attempt, delay, now))
-                yield delay
-                attempt += 1
-                now = waiter.promise = waiter.clock()
-                waiter.woken = False  # before the try: a release from here on wakes anew
+            # The loop is a generator of its own because CPython looks for signals at the jump back
+            # of a loop, and leaves that jump outside of the "try" around it.
+            yield from self._try_and_nap(waiter, delays, timeout, max_attempts, check, observe)
+            taken = True
             self._drop(waiter)
-            self._count_success(attempt, now - waiter.since)
+            self._count_success(waiter)
         except BaseException as error:
             if taken:  # interrupted between taking the key and saying so
                 self.key.append(KEY)
             self._drop(waiter)
             if self.queue and self.key:
                 self.wake_next(waiter.clock())
-            self.tries += attempt
+            self.tries += waiter.attempt
             if isinstance(error, AcquireTimeout):
                 self.timeouts += 1
             else:
                 self.cancellations += 1
             raise
+
+    def _try_and_nap(
+        self,
+        waiter: Waiter,
+        delays: Iterator[float],
+        timeout: float | None,
+        max_attempts: int | None,
+        check: Check,
+        observe: Observer | None,
+    ) -> Generator[float, None, None]:
+        now = waiter.promise
+        # The try after joining belongs to attempt 1: a release may have come in between.
+        while not self.try_take(waiter, now):
+            check(waiter, now)
+            delay = self._next_delay(waiter, delays, now, timeout, max_attempts)
+            waiter.promise = now + delay
+            if observe is not None:
+                observe(self._details(waiter, delay, now))
+            yield delay
+            waiter.attempt += 1
+            now = waiter.promise = waiter.clock()
+            waiter.woken = False  # before the try: a release from here on wakes anew
 
     def promise_anew(self, waiter: Waiter, delay: float) -> float:
         """Return `delay` clipped to the deadline, for a nap that begins some time after it."""
@@ -236,14 +254,13 @@ class Contention:
         self,
         waiter: Waiter,
         delays: Iterator[float],
-        attempt: int,
         now: float,
         timeout: float | None,
         max_attempts: int | None,
     ) -> float:
         """Return the seconds to nap, or raise AcquireTimeout at a limit."""
         deadline = waiter.deadline
-        if max_attempts is not None and attempt >= max_attempts:
+        if max_attempts is not None and waiter.attempt >= max_attempts:
             reason = f"max_attempts={max_attempts}"
         elif deadline is not None and now >= deadline:
             reason = f"timeout={timeout}"
@@ -258,7 +275,7 @@ class Contention:
             # Behind others, and with the key reserved for them, waking early is of no use.
             clipped = delay if self.fair_after is None else delay * (self.ahead_of(waiter) + 1)
             return clipped if deadline is None else min(clipped, deadline - now)
-        raise AcquireTimeout(self.label, attempt, now - waiter.since, reason)
+        raise AcquireTimeout(self.label, waiter.attempt, now - waiter.since, reason)
 
     def ahead_of(self, waiter: Waiter) -> int:
         """Return how many waiters stand before `waiter`: by its ticket, so at the most."""
@@ -268,12 +285,12 @@ class Contention:
             return 0
         return max(0, min(by_ticket, len(self.queue) - 1))
 
-    def _details(self, waiter: Waiter, attempt: int, delay: float, now: float) -> WaitDetails:
+    def _details(self, waiter: Waiter, delay: float, now: float) -> WaitDetails:
         deadline = waiter.deadline
         return WaitDetails(
             lock=self.label,
             waiter=waiter.name,
-            attempt=attempt,
+            attempt=waiter.attempt,
             delay=delay,
             waited=now - waiter.since,
             remaining=None if deadline is None else deadline - now,
@@ -286,9 +303,10 @@ class Contention:
         except ValueError:  # dropped by others already, its loop being closed
             pass
 
-    def _count_success(self, attempts: int, waited: float) -> None:
+    def _count_success(self, waiter: Waiter) -> None:
+        waited = waiter.promise - waiter.since  # it promised to try, tried and got the key
         self.contended += 1
-        self.tries += attempts
+        self.tries += waiter.attempt
         self.total_wait += waited
         if waited > self.longest_wait:
             self.longest_wait = waited

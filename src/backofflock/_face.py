@@ -153,7 +153,7 @@ class Face(ABC):
         )
 
     @abstractmethod
-    def _check(self, waiter: Waiter, attempt: int, waited: float) -> None:
+    def _check(self, waiter: Waiter, now: float) -> None:
         """Raise if what this face knows of the holder makes waiting hopeless."""
 
     def _observer(self) -> Observer | None:

@@ -136,7 +136,7 @@ class BackoffLock(Face):
         """
         return Attempts(self, *self._limits(timeout, max_attempts))
 
-    def _check(self, waiter: Waiter, attempt: int, waited: float) -> None:
+    def _check(self, waiter: Waiter, now: float) -> None:
         owner = self._owner
         if owner is None:
             return
@@ -144,7 +144,9 @@ class BackoffLock(Face):
             raise RuntimeError(self._reacquired(waiter.name))
         # It may have released and ended since we looked, so look again.
         if has_ended(owner) and self._owner is owner:
-            raise OwnerDied(self._contention.label, task_name(owner), attempt, waited)
+            raise OwnerDied(
+                self._contention.label, task_name(owner), waiter.attempt, now - waiter.since
+            )
 
     def _reacquired(self, task: str) -> str:
         return (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from _thread import allocate_lock
+from collections.abc import Generator
 from datetime import timedelta
 from time import monotonic
 from types import TracebackType
@@ -154,8 +155,7 @@ class ThreadBackoffLock(Face):
         waiter = ThreadWaiter()
         policy = self._contend(waiter, timeout, max_attempts)
         try:
-            for seconds in policy:
-                waiter.nap(seconds)
+            _nap_through(policy, waiter)
         except BaseException:
             policy.close()
             raise
@@ -178,7 +178,7 @@ class ThreadBackoffLock(Face):
             stacklevel=stacklevel,
         )
 
-    def _check(self, waiter: Waiter, attempt: int, waited: float) -> None:
+    def _check(self, waiter: Waiter, now: float) -> None:
         """Anybody may release this lock, so no holder makes waiting hopeless."""
 
     def _is_owned(self) -> bool:
@@ -189,3 +189,10 @@ class ThreadBackoffLock(Face):
         """Take the lock back after ``Condition.wait``, which must not fail: without limits."""
         if not self._contention.try_take(None, monotonic()):
             self._acquire_in_thread(None, None)
+
+
+def _nap_through(policy: Generator[float, None, None], waiter: ThreadWaiter) -> None:
+    # A function of its own for the same reason as the machine's loop: a signal at the jump back
+    # must meet the "try" of the caller.
+    for seconds in policy:
+        waiter.nap(seconds)
