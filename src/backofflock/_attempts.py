@@ -7,7 +7,13 @@ from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from ._hosts import Task, TaskWaiter, ThreadWaiter, checkpoint, current_task, task_waiter
+from ._hosts import (
+    Task,
+    TaskWaiter,
+    ThreadWaiter,
+    running_asyncio_task,
+    trio_checkpoint,
+)
 
 if TYPE_CHECKING:
     from ._face import Face
@@ -99,11 +105,10 @@ class Attempts:
     async def __anext__(self) -> Attempt:
         if self._ends():
             raise StopAsyncIteration
-        task = current_task()
         if self._policy is None:
-            await checkpoint(task)
+            task = running_asyncio_task() or await trio_checkpoint()
             if not self._first_try(task):
-                self._join(task_waiter(task))
+                self._join(self._face._waiter(task))
                 self._retry(task)
             return self._attempt
         waiter = self._waiter
@@ -111,7 +116,7 @@ class Attempts:
         try:
             await waiter.nap(self._delay_left())
             self._attempt = Attempt(self._face, self._attempt.number + 1)
-            self._retry(task)
+            self._retry(waiter.task)
         except BaseException:
             self.close()
             raise
@@ -152,7 +157,7 @@ class Attempts:
         """Leave the queue, and give the lock back unless the caller took it."""
         self._over = True
         if self._policy is not None:
-            self._policy.close()
+            self._face._contention.abandon(self._policy, self._waiter)
         self._attempt._forgo()
 
     def __del__(self) -> None:

@@ -33,6 +33,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from itertools import count
+from math import inf
 
 from ._key import KEY, Key
 from .errors import AcquireTimeout
@@ -50,6 +51,9 @@ class Waiter(ABC):
 
     __slots__ = ("attempt", "deadline", "promise", "since", "ticket", "woken")
 
+    clock: Callable[[], float]
+    """Returns monotonic seconds, comparable between all waiters of a lock."""
+
     attempt: int
     since: float
     promise: float
@@ -61,10 +65,6 @@ class Waiter(ABC):
     @abstractmethod
     def name(self) -> str:
         """The name of the task or thread that waits."""
-
-    @abstractmethod
-    def clock(self) -> float:
-        """Return monotonic seconds, comparable between all waiters of a lock."""
 
     @abstractmethod
     def wake(self) -> bool:
@@ -116,10 +116,11 @@ class Contention:
 
     def try_take(self, waiter: Waiter | None, now: float) -> bool:
         """Take the key unless it is taken or left to another; `waiter` is None for a newcomer."""
+        if not self.key:
+            return False
         if self.queue and self._left_to_another(waiter, now):
-            # Free, and nobody on the way to it? Then its wake-up was lost, or has gone stale.
-            if self.key:
-                self.wake_next(now)
+            # Is nobody on the way to it? Then its wake-up was lost, or has gone stale.
+            self.wake_next(now)
             return False
         try:
             del self.key[0]
@@ -134,7 +135,7 @@ class Contention:
         joining, so either it sees the key or its waker sees it.
         """
         while self.wake_on_release:
-            waiter = self._keeper(now) or self._first_unwoken()
+            waiter = self._turn(now)
             if waiter is None or waiter.woken:
                 return
             waiter.woken = True
@@ -161,26 +162,37 @@ class Contention:
         (``close()`` for a cancelled waiter) the waiter has left the queue, and without the key
         unless the generator returned.
         """
-        now = waiter.since = waiter.promise = waiter.clock()
+        clock, queue = waiter.clock, self.queue
+        now = waiter.since = waiter.promise = clock()
         waiter.deadline = None if timeout is None else now + timeout
         waiter.woken = False
         waiter.ticket = self.next_ticket()
         waiter.attempt = 1
         taken = False
         try:
-            self.queue.append(waiter)
-            # The loop is a generator of its own because CPython looks for signals at the jump back
-            # of a loop, and leaves that jump outside of the "try" around it.
-            yield from self._try_and_nap(waiter, delays, timeout, max_attempts, check, observe)
-            taken = True
+            queue.append(waiter)
+            # The try after joining belongs to attempt 1: a release may have come in between.
+            while not (taken := self.try_take(waiter, now)):
+                check(waiter, now)
+                delay = self._next_delay(waiter, delays, now, timeout, max_attempts)
+                waiter.promise = now + delay
+                if observe is not None:
+                    observe(self._details(waiter, delay, now))
+                yield delay
+                waiter.attempt += 1
+                now = waiter.promise = clock()
+                waiter.woken = False  # before the try: a release from here on wakes anew
             self._drop(waiter)
-            self._count_success(waiter)
+            self.contended += 1
+            self.tries += waiter.attempt
+            waited = now - waiter.since
+            self.total_wait += waited
+            if waited > self.longest_wait:
+                self.longest_wait = waited
         except BaseException as error:
             if taken:  # interrupted between taking the key and saying so
                 self.key.append(KEY)
-            self._drop(waiter)
-            if self.queue and self.key:
-                self.wake_next(waiter.clock())
+            self._leave(waiter)
             self.tries += waiter.attempt
             if isinstance(error, AcquireTimeout):
                 self.timeouts += 1
@@ -188,27 +200,14 @@ class Contention:
                 self.cancellations += 1
             raise
 
-    def _try_and_nap(
-        self,
-        waiter: Waiter,
-        delays: Iterator[float],
-        timeout: float | None,
-        max_attempts: int | None,
-        check: Check,
-        observe: Observer | None,
-    ) -> Generator[float, None, None]:
-        now = waiter.promise
-        # The try after joining belongs to attempt 1: a release may have come in between.
-        while not self.try_take(waiter, now):
-            check(waiter, now)
-            delay = self._next_delay(waiter, delays, now, timeout, max_attempts)
-            waiter.promise = now + delay
-            if observe is not None:
-                observe(self._details(waiter, delay, now))
-            yield delay
-            waiter.attempt += 1
-            now = waiter.promise = waiter.clock()
-            waiter.woken = False  # before the try: a release from here on wakes anew
+    def abandon(self, policy: Generator[float, None, None], waiter: Waiter) -> None:
+        """Close the policy of a waiter that has been interrupted, and see that it has left.
+
+        CPython looks for signals at the jump back of a loop too, and leaves that jump outside of
+        the "try" around the loop; so the policy may have been ended there with nothing tidied up.
+        """
+        policy.close()
+        self._leave(waiter)
 
     def promise_anew(self, waiter: Waiter, delay: float) -> float:
         """Return `delay` clipped to the deadline, for a nap that begins some time after it."""
@@ -229,6 +228,14 @@ class Contention:
             return False
         keeper = self._keeper(now)
         return keeper is not None and keeper is not waiter and now - keeper.since >= self.fair_after
+
+    def _turn(self, now: float) -> Waiter | None:
+        """Return the waiter to wake: the first that keeps its promises, else the first asleep.
+
+        A waiter that is late although nobody woke it may be on a loop that its holder kept busy; a
+        wake-up renews its promise, so that the holder cannot overtake it again and again.
+        """
+        return self._keeper(now) or self._first_unwoken()
 
     def _keeper(self, now: float) -> Waiter | None:
         """Return the first waiter that is not late for its promise."""
@@ -272,18 +279,20 @@ class Contention:
                 f"allowed is 0 to {LONGEST:g}"
             )
         else:
-            # Behind others, and with the key reserved for them, waking early is of no use.
-            clipped = delay if self.fair_after is None else delay * (self.ahead_of(waiter) + 1)
-            return clipped if deadline is None else min(clipped, deadline - now)
+            if self.fair_after is not None:
+                # Behind others, and with the key reserved for them, waking early is of no use.
+                delay *= 1 + self.ahead_of(waiter)
+            return delay if deadline is None else min(delay, deadline - now)
         raise AcquireTimeout(self.label, waiter.attempt, now - waiter.since, reason)
 
     def ahead_of(self, waiter: Waiter) -> int:
         """Return how many waiters stand before `waiter`: by its ticket, so at the most."""
         try:
-            by_ticket = waiter.ticket - self.queue[0].ticket
+            ahead = waiter.ticket - self.queue[0].ticket
         except IndexError:
             return 0
-        return max(0, min(by_ticket, len(self.queue) - 1))
+        most = len(self.queue) - 1
+        return most if ahead > most else max(0, ahead)
 
     def _details(self, waiter: Waiter, delay: float, now: float) -> WaitDetails:
         deadline = waiter.deadline
@@ -297,19 +306,17 @@ class Contention:
             ahead=self.ahead_of(waiter),
         )
 
+    def _leave(self, waiter: Waiter) -> None:
+        self._drop(waiter)
+        if self.queue and self.key:
+            self.wake_next(waiter.clock())
+
     def _drop(self, waiter: Waiter) -> None:
+        waiter.promise = -inf  # whatever was to happen at that time is off
         try:
             self.queue.remove(waiter)
         except ValueError:  # dropped by others already, its loop being closed
             pass
-
-    def _count_success(self, waiter: Waiter) -> None:
-        waited = waiter.promise - waiter.since  # it promised to try, tried and got the key
-        self.contended += 1
-        self.tries += waiter.attempt
-        self.total_wait += waited
-        if waited > self.longest_wait:
-            self.longest_wait = waited
 
     def reinit_after_fork(self) -> None:
         """Forget all waiters: in a forked child their threads do not exist."""

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 from abc import ABC, abstractmethod
-from asyncio import current_task as current_asyncio_task
+from asyncio import current_task
 from collections.abc import Callable, Generator
 from dataclasses import fields
 from enum import Enum
 from time import monotonic
 from types import TracebackType
-from typing import ClassVar, Final, NoReturn
+from typing import Any, ClassVar, Final, NoReturn
 
 from ._checks import Duration, attempts_limit, limit
 from ._contention import Contention, Observer, Waiter
-from ._hosts import Task, checkpoint, current_task, task_info, task_waiter
+from ._hosts import (
+    Alarms,
+    Task,
+    TaskWaiter,
+    task_info,
+    task_waiter,
+    trio_checkpoint,
+)
 from ._key import KEY, ForeignKey, ForeignLock, Key, new_key
 from .records import LockStatistics, WaitDetails
 from .schedules import DEFAULT_SCHEDULE, Rng, Schedule
@@ -43,6 +51,7 @@ class Face(ABC):
 
     __slots__ = (
         "__weakref__",
+        "_alarms",
         "_contention",
         "_key",
         "_max_attempts",
@@ -97,12 +106,13 @@ class Face(ABC):
             wake_on_release=wake_on_release,
         )
         self._queue = self._contention.queue
+        self._alarms: Alarms = {}
 
     # -- in a task ---------------------------------------------------------------------------------
 
     async def __aenter__(self) -> None:
         try:
-            task = current_asyncio_task()
+            task = current_task()
         except RuntimeError:
             task = None
         if task is not None and not self._queue:
@@ -113,7 +123,7 @@ class Face(ABC):
             else:
                 self._owner = task
                 return
-        await self._acquire_in_task(self._timeout, self._max_attempts)
+        await self._acquire_in_task(task, self._timeout, self._max_attempts)
 
     async def __aexit__(
         self,
@@ -121,24 +131,39 @@ class Face(ABC):
         exc_value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.release()
+        # The context manager is proof enough of who owns the lock, unless the body released it.
+        if self._owner is None:
+            self.release()
+            return
+        self._owner = None
+        self._key.append(KEY)
+        if self._queue:
+            self._contention.wake_next(monotonic())
 
-    async def _acquire_in_task(self, timeout: float | None, max_attempts: int | None) -> bool:
-        task = current_task()
-        await checkpoint(task)
-        if self._contention.try_take(None, monotonic()):
+    async def _acquire_in_task(
+        self,
+        asyncio_task: asyncio.Task[Any] | None,
+        timeout: float | None,
+        max_attempts: int | None,
+    ) -> bool:
+        """Acquire in the running task, of trio where it is not asyncio's; return True."""
+        task = asyncio_task or await trio_checkpoint()
+        if self._key and not self._queue and self._contention.try_take(None, monotonic()):
             self._owner = task
             return True
-        waiter = task_waiter(task)
+        waiter = self._waiter(task)
         policy = self._contend(waiter, timeout, max_attempts)
         try:
             for seconds in policy:
                 await waiter.nap(seconds)
         except BaseException:
-            policy.close()
+            self._contention.abandon(policy, waiter)
             raise
         self._owner = task
         return True
+
+    def _waiter(self, task: Task) -> TaskWaiter:
+        return task_waiter(task, self._alarms)
 
     def _contend(
         self, waiter: Waiter, timeout: float | None, max_attempts: int | None
@@ -152,8 +177,7 @@ class Face(ABC):
             observe=self._observer(),
         )
 
-    @abstractmethod
-    def _check(self, waiter: Waiter, now: float) -> None:
+    def _check(self, waiter: Waiter, now: float) -> None:  # noqa: B027
         """Raise if what this face knows of the holder makes waiting hopeless."""
 
     def _observer(self) -> Observer | None:
@@ -203,7 +227,7 @@ class Face(ABC):
         Over a foreign lock without a ``locked()`` of its own, that lock is taken for a moment to
         find out.
         """
-        return not self._key
+        return not len(self._key)
 
     def statistics(self) -> LockStatistics:
         """Return a snapshot of the lock and what contention has cost; see `LockStatistics`.
@@ -244,6 +268,7 @@ class Face(ABC):
     def _at_fork_reinit(self) -> None:
         """Free the lock and empty its queue in a forked child, as `threading.Lock` has it."""
         self._contention.reinit_after_fork()
+        self._alarms.clear()
         self._owner = None
         if isinstance(self._key, ForeignKey):
             self._key.reinit_after_fork()

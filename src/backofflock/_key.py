@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import inspect
 from collections import deque
+from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 __all__ = ["KEY", "ForeignKey", "ForeignLock", "Key", "new_key"]
@@ -22,7 +23,7 @@ KEY = None
 
 
 class Key(Protocol):
-    """What the locks need of a key; a deque has it."""
+    """What the locks need of a key; a deque has it. It is true if it may be there."""
 
     def __delitem__(self, index: int, /) -> None:
         """Take the key, or raise IndexError."""
@@ -55,11 +56,12 @@ def new_key() -> deque[None]:
 class ForeignKey:
     """A key kept in somebody else's lock, which others may take and release without telling us."""
 
-    __slots__ = ("_lock",)
+    __slots__ = ("_lock", "_locked")
 
     def __init__(self, lock: ForeignLock) -> None:
         _refuse_unfit(lock)
         self._lock = lock
+        self._locked: Callable[[], bool] | None = getattr(lock, "locked", None)
 
     def __delitem__(self, index: int, /) -> None:
         if not self._lock.acquire(False):
@@ -69,11 +71,14 @@ class ForeignKey:
         """Release the foreign lock."""
         self._lock.release()
 
+    def __bool__(self) -> bool:
+        """Return False if the lock is taken; True if it may be free, having no ``locked()``."""
+        return self._locked is None or not self._locked()
+
     def __len__(self) -> int:
         """Return 1 if the lock is free: by its ``locked()``, or by taking it for a moment."""
-        locked = getattr(self._lock, "locked", None)
-        if locked is not None:
-            return 0 if locked() else 1
+        if self._locked is not None:
+            return 0 if self._locked() else 1
         if not self._lock.acquire(False):
             return 0
         self._lock.release()

@@ -32,7 +32,8 @@ import random
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain, count, islice, repeat
+from itertools import accumulate, chain, count, islice, repeat
+from operator import mul
 from typing import Protocol, cast
 
 from ._checks import Duration, Span, duration, number, span
@@ -168,31 +169,35 @@ def _settle(schedule: Schedule, **fields: object) -> None:
         object.__setattr__(schedule, field, value)
 
 
-def _settle_range(schedule: Schedule, initial: object, cap: object) -> None:
-    """Check and write the two fields that bound the delays: `initial` and `cap`."""
-    unit = span("initial", initial)
-    top = None if cap is None else duration("cap", cap)
-    if top is not None and top > LONGEST:
-        raise ValueError(f"cap must be within 0 to {LONGEST:g} seconds, not {cap!r}")
-    if (unit[1] if isinstance(unit, tuple) else unit) > (LONGEST if top is None else top):
-        raise ValueError(
-            f"initial must be within 0 to cap ({LONGEST if top is None else top:g} seconds), "
-            f"not {initial!r}"
-        )
-    _settle(schedule, initial=unit, cap=top)
+class _Ranged(Schedule):
+    """The schedules with `initial` and `cap`: how these are checked and kept."""
 
+    initial: Span
+    cap: Duration | None
+    _low: float
+    _width: float
+    _top: float
 
-def _draw_range(initial: Span, cap: Duration | None, rng: Rng) -> tuple[float, float]:
-    """Return this acquisition's unit and its cap, from fields that `_settle_range` wrote."""
-    unit = cast("float | tuple[float, float]", initial)
-    if isinstance(unit, tuple):
-        low, high = unit
-        unit = low + (high - low) * rng.random()
-    return unit, LONGEST if cap is None else cast("float", cap)
+    def _settle_range(self) -> None:
+        unit = span("initial", self.initial)
+        cap = None if self.cap is None else duration("cap", self.cap)
+        if cap is not None and cap > LONGEST:
+            raise ValueError(f"cap must be within 0 to {LONGEST:g} seconds, not {self.cap!r}")
+        low, high = unit if isinstance(unit, tuple) else (unit, unit)
+        top = LONGEST if cap is None else cap
+        if high > top:
+            raise ValueError(
+                f"initial must be within 0 to cap ({top:g} seconds), not {self.initial!r}"
+            )
+        _settle(self, initial=unit, cap=cap, _low=low, _width=high - low, _top=top)
+
+    def _draw(self, rng: Rng) -> float:
+        """Return `initial`, drawn if it is a range."""
+        return self._low + self._width * rng.random() if self._width else self._low
 
 
 @dataclass(frozen=True)
-class _Family(Schedule):
+class _Family(_Ranged):
     """The families whose ceilings are multiples of `initial`; the multiples never fall."""
 
     initial: Span
@@ -200,7 +205,7 @@ class _Family(Schedule):
     jitter: float = 0.0
 
     def __post_init__(self) -> None:
-        _settle_range(self, self.initial, self.cap)
+        self._settle_range()
         _settle(self, jitter=number("jitter", self.jitter, 0.0, 1.0))
 
     @abstractmethod
@@ -210,8 +215,8 @@ class _Family(Schedule):
     def delays(self, rng: Rng | None = None) -> Iterator[float]:
         """Return an endless iterator of delays in seconds; the class has the formula."""
         rng = _SHARED_RNG if rng is None else rng
-        draw, jitter = rng.random, self.jitter
-        initial, cap = _draw_range(self.initial, self.cap, rng)
+        draw, jitter, cap = rng.random, self.jitter, self._top
+        initial = self._draw(rng)
         if initial == 0.0:
             yield from repeat(0.0)
         for multiple in self._multiples():
@@ -326,10 +331,7 @@ class Exponential(_Family):
         _settle(self, factor=number("factor", self.factor, 1.0))
 
     def _multiples(self) -> Iterator[float]:
-        multiple = 1.0
-        while True:
-            yield multiple
-            multiple *= self.factor
+        return accumulate(repeat(self.factor), mul, initial=1.0)  # saturates at infinity
 
 
 @dataclass(frozen=True)
@@ -352,7 +354,7 @@ class Fibonacci(_Family):
 
 
 @dataclass(frozen=True)
-class Decorrelated(Schedule):
+class Decorrelated(_Ranged):
     """Random delays, each drawn from a range that depends on the one before.
 
     Formula: delay = uniform(initial, min(cap, factor * previous)), where previous starts as
@@ -372,16 +374,16 @@ class Decorrelated(Schedule):
     factor: float = 3.0
 
     def __post_init__(self) -> None:
-        _settle_range(self, self.initial, self.cap)
+        self._settle_range()
         _settle(self, factor=number("factor", self.factor, 1.0))
 
     def delays(self, rng: Rng | None = None) -> Iterator[float]:
         """Return an endless iterator of delays in seconds; the class has the formula."""
         rng = _SHARED_RNG if rng is None else rng
-        initial, cap = _draw_range(self.initial, self.cap, rng)
+        initial = self._draw(rng)
         delay = initial
         while True:
-            delay = initial + (min(cap, self.factor * delay) - initial) * rng.random()
+            delay = initial + (min(self._top, self.factor * delay) - initial) * rng.random()
             yield delay
 
 

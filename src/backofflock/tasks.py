@@ -9,7 +9,7 @@ from ._attempts import Attempts
 from ._checks import Duration
 from ._contention import Waiter
 from ._face import DEFAULT, Default, Face
-from ._hosts import TaskWaiter, current_task, has_ended, task_name
+from ._hosts import TaskWaiter, has_ended, running_asyncio_task, running_task, task_name
 from .errors import OwnerDied, WouldBlock
 
 __all__ = ["BackoffLock"]
@@ -84,14 +84,15 @@ class BackoffLock(Face):
         ...     lock.release()
         >>> asyncio.run(main())
         """
-        return await self._acquire_in_task(*self._limits(timeout, max_attempts))
+        limits = self._limits(timeout, max_attempts)
+        return await self._acquire_in_task(running_asyncio_task(), *limits)
 
     def acquire_nowait(self) -> None:
         """Take the lock at once, or raise `WouldBlock`: taken, or reserved for a waiter.
 
         Raises RuntimeError if the running task owns the lock already.
         """
-        task = current_task()
+        task = running_task()
         if self._owner is task:
             raise RuntimeError(self._reacquired(task_name(task)))
         if not self._contention.try_take(None, monotonic()):
@@ -103,7 +104,7 @@ class BackoffLock(Face):
 
         Raises RuntimeError if the running task does not own the lock; then nothing has changed.
         """
-        task, owner = current_task(), self._owner
+        task, owner = running_task(), self._owner
         if owner is not task:
             held_by = "no task owns it" if owner is None else f"it is {task_name(owner)}'s"
             raise RuntimeError(

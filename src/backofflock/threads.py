@@ -12,9 +12,9 @@ from typing import ClassVar
 
 from ._attempts import ThreadAttempts
 from ._checks import Duration
-from ._contention import Waiter
 from ._face import DEFAULT, Default, Face
-from ._hosts import ThreadWaiter, in_event_loop, in_loop_of, task_name
+from ._hosts import ThreadWaiter, in_event_loop, in_loop_of, running_asyncio_task, task_name
+from ._key import KEY
 from .errors import AcquireTimeout, WouldBlock
 
 __all__ = ["ThreadBackoffLock"]
@@ -63,6 +63,8 @@ class ThreadBackoffLock(Face):
                 pass
             else:
                 return True
+        elif self._contention.try_take(None, monotonic()):
+            return True
         return self._acquire_in_thread(self._timeout, self._max_attempts)
 
     def __exit__(
@@ -71,7 +73,14 @@ class ThreadBackoffLock(Face):
         exc_value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.release()
+        key = self._key
+        if key:
+            self.release()  # says so, or finds that the foreign lock only may be free
+            return
+        self._owner = None
+        key.append(KEY)
+        if self._queue:
+            self._contention.wake_next(monotonic())
 
     def acquire(self, blocking: bool = True, timeout: Duration = -1) -> bool:
         """Take the lock and return True, or return False: the contract of `threading.Lock`.
@@ -113,7 +122,8 @@ class ThreadBackoffLock(Face):
         timeout of 0 is one try. Raises `AcquireTimeout` at a limit. Cancelled here, nothing is
         held.
         """
-        return await self._acquire_in_task(*self._limits(timeout, max_attempts))
+        limits = self._limits(timeout, max_attempts)
+        return await self._acquire_in_task(running_asyncio_task(), *limits)
 
     def acquire_nowait(self) -> None:
         """Take the lock at once, or raise `WouldBlock`: taken, or reserved for a waiter."""
@@ -125,7 +135,7 @@ class ThreadBackoffLock(Face):
 
         Raises RuntimeError if the lock is not held.
         """
-        if self._key:
+        if len(self._key):
             raise RuntimeError(f"release unlocked lock: {self._contention.label!r} is free")
         self._give_back()
 
@@ -157,7 +167,7 @@ class ThreadBackoffLock(Face):
         try:
             _nap_through(policy, waiter)
         except BaseException:
-            policy.close()
+            self._contention.abandon(policy, waiter)
             raise
         return True
 
@@ -178,9 +188,6 @@ class ThreadBackoffLock(Face):
             stacklevel=stacklevel,
         )
 
-    def _check(self, waiter: Waiter, now: float) -> None:
-        """Anybody may release this lock, so no holder makes waiting hopeless."""
-
     def _is_owned(self) -> bool:
         """Return whether somebody holds the lock: how `threading.Condition` asks."""
         return self.locked()
@@ -192,7 +199,7 @@ class ThreadBackoffLock(Face):
 
 
 def _nap_through(policy: Generator[float, None, None], waiter: ThreadWaiter) -> None:
-    # A function of its own for the same reason as the machine's loop: a signal at the jump back
-    # must meet the "try" of the caller.
+    # A function of its own, so that a signal at the jump back meets the "try" of the caller; see
+    # Contention.abandon.
     for seconds in policy:
         waiter.nap(seconds)

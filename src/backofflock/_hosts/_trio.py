@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 
 import trio
-from trio.lowlevel import Abort, Task, current_task, current_trio_token, wait_task_rescheduled
+from trio.lowlevel import Abort, Task, current_trio_token, wait_task_rescheduled
 
 from .._contention import Waiter
 
-__all__ = ["TrioWaiter", "current_task"]
+__all__ = ["TrioWaiter"]
 
 
 class TrioWaiter(Waiter):
@@ -19,25 +19,26 @@ class TrioWaiter(Waiter):
     MockClock naps and time limits pass in virtual time, together.
     """
 
-    __slots__ = ("_ahead", "_parked", "_token", "task")
+    __slots__ = ("_parked", "_token", "clock", "task")
 
     def __init__(self, task: Task) -> None:
         self.task = task
         self._token = current_trio_token()
-        self._ahead = trio.current_time() - time.monotonic()
         self._parked = False
+        ahead = trio.current_time() - time.monotonic()
+
+        def clock() -> float:
+            try:
+                return trio.current_time() - ahead
+            except RuntimeError:  # the run is over, and the wait is tidied up after it
+                return time.monotonic()
+
+        self.clock = clock
 
     @property
     def name(self) -> str:
         """The task's name."""
         return self.task.name
-
-    def clock(self) -> float:
-        """Return trio's time on the scale of `time.monotonic`."""
-        try:
-            return trio.current_time() - self._ahead
-        except RuntimeError:  # the run is over and the wait is being tidied up after it
-            return time.monotonic()
 
     async def nap(self, seconds: float) -> None:
         """Sleep for `seconds` or until woken; a checkpoint, so a cancel ends it."""
