@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import logging
 from abc import ABC, abstractmethod
@@ -12,7 +11,7 @@ from dataclasses import fields
 from enum import Enum
 from time import monotonic
 from types import TracebackType
-from typing import Any, ClassVar, Final, NoReturn
+from typing import ClassVar, Final, NoReturn
 
 from ._checks import Duration, attempts_limit, limit
 from ._contention import Contention, Observer, Waiter
@@ -111,11 +110,14 @@ class Face(ABC):
     # -- in a task ---------------------------------------------------------------------------------
 
     async def __aenter__(self) -> None:
+        task: Task | None
         try:
             task = current_task()
         except RuntimeError:
             task = None
-        if task is not None and not self._queue:
+        if task is None:
+            task = await trio_checkpoint()
+        if not self._queue:
             try:
                 del self._key[0]
             except IndexError:
@@ -141,13 +143,9 @@ class Face(ABC):
             self._contention.wake_next(monotonic())
 
     async def _acquire_in_task(
-        self,
-        asyncio_task: asyncio.Task[Any] | None,
-        timeout: float | None,
-        max_attempts: int | None,
+        self, task: Task, timeout: float | None, max_attempts: int | None
     ) -> bool:
-        """Acquire in the running task, of trio where it is not asyncio's; return True."""
-        task = asyncio_task or await trio_checkpoint()
+        """Acquire in `task`, the running one, after its checkpoint if it needs one; return True."""
         if self._key and not self._queue and self._contention.try_take(None, monotonic()):
             self._owner = task
             return True

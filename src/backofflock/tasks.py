@@ -9,7 +9,14 @@ from ._attempts import Attempts
 from ._checks import Duration
 from ._contention import Waiter
 from ._face import DEFAULT, Default, Face
-from ._hosts import TaskWaiter, has_ended, running_asyncio_task, running_task, task_name
+from ._hosts import (
+    TaskWaiter,
+    has_ended,
+    running_asyncio_task,
+    running_task,
+    task_name,
+    trio_checkpoint,
+)
 from .errors import OwnerDied, WouldBlock
 
 __all__ = ["BackoffLock"]
@@ -85,7 +92,8 @@ class BackoffLock(Face):
         >>> asyncio.run(main())
         """
         limits = self._limits(timeout, max_attempts)
-        return await self._acquire_in_task(running_asyncio_task(), *limits)
+        task = running_asyncio_task() or await trio_checkpoint()
+        return await self._acquire_in_task(task, *limits)
 
     def acquire_nowait(self) -> None:
         """Take the lock at once, or raise `WouldBlock`: taken, or reserved for a waiter.

@@ -13,7 +13,14 @@ from typing import ClassVar
 from ._attempts import ThreadAttempts
 from ._checks import Duration
 from ._face import DEFAULT, Default, Face
-from ._hosts import ThreadWaiter, in_event_loop, in_loop_of, running_asyncio_task, task_name
+from ._hosts import (
+    ThreadWaiter,
+    in_event_loop,
+    in_loop_of,
+    running_asyncio_task,
+    task_name,
+    trio_checkpoint,
+)
 from ._key import KEY
 from .errors import AcquireTimeout, WouldBlock
 
@@ -123,7 +130,8 @@ class ThreadBackoffLock(Face):
         held.
         """
         limits = self._limits(timeout, max_attempts)
-        return await self._acquire_in_task(running_asyncio_task(), *limits)
+        task = running_asyncio_task() or await trio_checkpoint()
+        return await self._acquire_in_task(task, *limits)
 
     def acquire_nowait(self) -> None:
         """Take the lock at once, or raise `WouldBlock`: taken, or reserved for a waiter."""

@@ -51,9 +51,12 @@ def running_asyncio_task() -> asyncio.Task[Any] | None:
 def _running_trio_task() -> TrioTask:
     # Without a task of asyncio it is trio that runs, alone or as a guest of asyncio's loop.
     trio = sys.modules.get("trio")
-    if trio is None or not trio.lowlevel.in_trio_task():
-        raise RuntimeError("call this in a task of asyncio or trio; a thread has ThreadBackoffLock")
-    task: TrioTask = trio.lowlevel.current_task()
+    try:
+        task: TrioTask = trio.lowlevel.current_task()  # type: ignore[union-attr]
+    except (AttributeError, RuntimeError):
+        raise RuntimeError(
+            "call this in a task of asyncio or trio; a thread has ThreadBackoffLock"
+        ) from None
     return task
 
 
