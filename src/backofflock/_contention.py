@@ -135,7 +135,7 @@ class Contention:
         joining, so either it sees the key or its waker sees it.
         """
         while self.wake_on_release:
-            waiter = self._turn(now)
+            waiter = self._next(now)
             if waiter is None or waiter.woken:
                 return
             waiter.woken = True
@@ -219,22 +219,31 @@ class Contention:
 
     def _left_to_another(self, waiter: Waiter | None, now: float) -> bool:
         """Return whether a free key is reserved for a waiter other than `waiter`."""
-        if self.fair_after is None:
+        fair_after = self.fair_after
+        if fair_after is None:
             return False
         try:
-            if self.queue[0] is waiter:
-                return False
+            first = self.queue[0]
         except IndexError:  # the last one has just left
             return False
+        # Those behind the first have waited less: before it is its turn it is nobody's.
+        if first is waiter or now - first.since < fair_after:
+            return False
         keeper = self._keeper(now)
-        return keeper is not None and keeper is not waiter and now - keeper.since >= self.fair_after
+        return keeper is not None and keeper is not waiter and now - keeper.since >= fair_after
 
-    def _turn(self, now: float) -> Waiter | None:
+    def _next(self, now: float) -> Waiter | None:
         """Return the waiter to wake: the first that keeps its promises, else the first asleep.
 
         A waiter that is late although nobody woke it may be on a loop that its holder kept busy; a
         wake-up renews its promise, so that the holder cannot overtake it again and again.
         """
+        try:
+            first = self.queue[0]
+        except IndexError:
+            return None
+        if first.promise >= now - GRACE:
+            return first
         return self._keeper(now) or self._first_unwoken()
 
     def _keeper(self, now: float) -> Waiter | None:
