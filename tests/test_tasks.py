@@ -89,6 +89,27 @@ async def test_a_body_that_released_by_hand_is_told_at_its_end() -> None:
     assert not lock.locked()
 
 
+async def test_a_body_that_released_by_hand_does_not_release_the_next_holders_lock() -> None:
+    lock = BackoffLock(name="orders")
+    inside, leave = anyio.Event(), anyio.Event()
+
+    async def the_next() -> None:
+        async with lock:
+            inside.set()
+            await leave.wait()
+            assert lock.locked()
+
+    async with anyio.create_task_group() as group:
+        with pytest.raises(RuntimeError, match="cannot release lock 'orders': it is the next's"):
+            async with lock:
+                lock.release()
+                group.start_soon(the_next, name="the next")
+                await inside.wait()
+        assert lock.locked()
+        leave.set()
+    assert not lock.locked()
+
+
 async def test_acquire_nowait() -> None:
     lock = BackoffLock(name="orders")
     lock.acquire_nowait()

@@ -226,7 +226,7 @@ def test_a_thread_beside_the_loop_may_wait_for_its_tasks() -> None:
     async def main() -> bool:
         async with lock:
             waiting = asyncio.create_task(asyncio.to_thread(lock.acquire, True, LIMIT))
-            while lock.statistics().tasks_waiting == 0:  # noqa: ASYNC110
+            while lock.statistics().tasks_waiting == 0:
                 await asyncio.sleep(0)
         return await waiting
 

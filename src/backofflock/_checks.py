@@ -30,8 +30,15 @@ def _finite(field: str, value: object, allowed: str) -> float:
     except OverflowError:  # an int beyond the range of floats
         as_float = math.inf
     if not math.isfinite(as_float):
-        raise ValueError(f"{field} must be {allowed}, not {value!r}")
+        raise ValueError(f"{field} must be {allowed}, not {_shown(value)}")
     return as_float
+
+
+def _shown(value: object) -> str:
+    try:
+        return repr(value)
+    except ValueError:  # Python does not print ints of more than some thousand digits
+        return "an int too large to print"
 
 
 def duration(field: str, value: object) -> float:

@@ -33,7 +33,6 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from itertools import count
-from math import inf
 
 from ._key import KEY, Key
 from .errors import AcquireTimeout
@@ -178,6 +177,7 @@ class Contention:
                 waiter.promise = now + delay
                 if observe is not None:
                     observe(self._details(waiter, delay, now))
+                    delay = self.promise_anew(waiter, delay)  # it may have taken its time
                 yield delay
                 waiter.attempt += 1
                 now = waiter.promise = clock()
@@ -321,7 +321,6 @@ class Contention:
             self.wake_next(waiter.clock())
 
     def _drop(self, waiter: Waiter) -> None:
-        waiter.promise = -inf  # whatever was to happen at that time is off
         try:
             self.queue.remove(waiter)
         except ValueError:  # dropped by others already, its loop being closed

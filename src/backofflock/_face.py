@@ -58,6 +58,7 @@ class Face(ABC):
         "_on_wait",
         "_owner",
         "_queue",
+        "_released_by_hand",
         "_rng",
         "_schedule",
         "_timeout",
@@ -95,6 +96,7 @@ class Face(ABC):
         self._on_wait = on_wait
         self._rng = rng
         self._owner: Task | None = None
+        self._released_by_hand = False  # once true it stays true
         self._key: Key = new_key() if over is None else ForeignKey(over)
         self._contention = Contention(
             self._key,
@@ -133,8 +135,8 @@ class Face(ABC):
         exc_value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        # The context manager is proof enough of who owns the lock, unless the body released it.
-        if self._owner is None:
+        # The context manager is proof of who owns the lock, unless its body may have released it.
+        if self._released_by_hand:
             self.release()
             return
         self._owner = None

@@ -1,4 +1,4 @@
-"""The records a lock hands out: frozen, comparable, picklable."""
+"""The records a lock hands out: frozen and comparable."""
 
 from __future__ import annotations
 

@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import math
 import random
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -119,8 +120,10 @@ class _Take(Schedule):
     def __post_init__(self) -> None:
         if isinstance(self.n, bool) or not isinstance(self.n, int):
             raise TypeError(f"n must be a whole number of delays >= 0, not {self.n!r}")
-        if self.n < 0:
-            raise ValueError(f"n must be a whole number of delays >= 0, not {self.n!r}")
+        if not 0 <= self.n <= sys.maxsize:
+            raise ValueError(
+                f"n must be a whole number of delays >= 0 and <= {sys.maxsize}, not {self.n!r}"
+            )
 
     def __repr__(self) -> str:
         return f"{self.schedule!r}.take({self.n})"
@@ -169,6 +172,14 @@ def _settle(schedule: Schedule, **fields: object) -> None:
         object.__setattr__(schedule, field, value)
 
 
+def _delay(field: str, value: object) -> float:
+    """Return `value` as seconds that can be slept."""
+    seconds = duration(field, value)
+    if seconds > LONGEST:
+        raise ValueError(f"{field} must be within 0 to {LONGEST:g} seconds, not {value!r}")
+    return seconds
+
+
 class _Ranged(Schedule):
     """The schedules with `initial` and `cap`: how these are checked and kept."""
 
@@ -180,9 +191,7 @@ class _Ranged(Schedule):
 
     def _settle_range(self) -> None:
         unit = span("initial", self.initial)
-        cap = None if self.cap is None else duration("cap", self.cap)
-        if cap is not None and cap > LONGEST:
-            raise ValueError(f"cap must be within 0 to {LONGEST:g} seconds, not {self.cap!r}")
+        cap = None if self.cap is None else _delay("cap", self.cap)
         low, high = unit if isinstance(unit, tuple) else (unit, unit)
         top = LONGEST if cap is None else cap
         if high > top:
@@ -198,7 +207,7 @@ class _Ranged(Schedule):
 
 @dataclass(frozen=True)
 class _Family(_Ranged):
-    """The families whose ceilings are multiples of `initial`; the multiples never fall."""
+    """The families whose ceilings grow from `initial` by a formula, and never fall."""
 
     initial: Span
     cap: Duration | None = None
@@ -209,8 +218,8 @@ class _Family(_Ranged):
         _settle(self, jitter=number("jitter", self.jitter, 0.0, 1.0))
 
     @abstractmethod
-    def _multiples(self) -> Iterator[float]:
-        """Yield how many times `initial` each ceiling is; may reach infinity, may not end."""
+    def _ceilings(self, initial: float) -> Iterator[float]:
+        """Yield the ceilings without the cap; they may reach infinity, and may not end."""
 
     def delays(self, rng: Rng | None = None) -> Iterator[float]:
         """Return an endless iterator of delays in seconds; the class has the formula."""
@@ -219,10 +228,9 @@ class _Family(_Ranged):
         initial = self._draw(rng)
         if initial == 0.0:
             yield from repeat(0.0)
-        for multiple in self._multiples():
-            ceiling = initial * multiple
+        for ceiling in self._ceilings(initial):
             if ceiling >= cap:
-                break  # for good: no multiple is computed that nobody needs
+                break  # for good: no ceiling is computed that nobody needs
             yield ceiling * (1.0 - jitter * draw())
         while True:
             yield cap * (1.0 - jitter * draw())
@@ -244,8 +252,8 @@ class Constant(_Family):
     (True, True)
     """
 
-    def _multiples(self) -> Iterator[float]:
-        return repeat(1)
+    def _ceilings(self, initial: float) -> Iterator[float]:
+        return repeat(initial)
 
 
 @dataclass(frozen=True)
@@ -260,8 +268,8 @@ class Linear(_Family):
     [0.0, 0.3, 0.6, 0.9, 1.2, 1.5, 1.8, 2.1, 2.4, 2.7, 3.0]
     """
 
-    def _multiples(self) -> Iterator[float]:
-        return count()
+    def _ceilings(self, initial: float) -> Iterator[float]:
+        return (k * initial for k in count())
 
 
 @dataclass(frozen=True)
@@ -276,8 +284,8 @@ class Quadratic(_Family):
     [0.0, 0.3, 1.2, 2.7, 4.8, 7.5, 10.8, 14.7, 19.2, 24.3, 30.0]
     """
 
-    def _multiples(self) -> Iterator[float]:
-        return (k * k for k in count())
+    def _ceilings(self, initial: float) -> Iterator[float]:
+        return (k * k * initial for k in count())
 
 
 @dataclass(frozen=True)
@@ -298,10 +306,10 @@ class Polynomial(_Family):
         super().__post_init__()
         _settle(self, power=number("power", self.power, 0.0))
 
-    def _multiples(self) -> Iterator[float]:
+    def _ceilings(self, initial: float) -> Iterator[float]:
         for k in count():
             try:
-                yield float(k) ** self.power
+                yield float(k) ** self.power * initial
             except OverflowError:
                 yield math.inf
 
@@ -330,8 +338,8 @@ class Exponential(_Family):
         super().__post_init__()
         _settle(self, factor=number("factor", self.factor, 1.0))
 
-    def _multiples(self) -> Iterator[float]:
-        return accumulate(repeat(self.factor), mul, initial=1.0)  # saturates at infinity
+    def _ceilings(self, initial: float) -> Iterator[float]:
+        return accumulate(repeat(self.factor), mul, initial=initial)
 
 
 @dataclass(frozen=True)
@@ -339,15 +347,15 @@ class Fibonacci(_Family):
     """Delays that grow as the Fibonacci numbers, by about 1.618 a step.
 
     Formula: ceiling = F(k + 1) * initial, with F = 1, 1, 2, 3, 5 … Source: retry libraries that
-    offer it beside the exponential. Use it where doubling overshoots: the longest nap is at most
-    about 62 % of the time waited before it, against 100 % for a factor of 2.
+    offer it beside the exponential. Use it where doubling overshoots: a nap falls towards
+    62 % of the time waited before it, against 100 % for a factor of 2.
 
     >>> [round(delay, 3) for delay in Fibonacci(0.1, cap=1.0).take(8).delays()]
     [0.1, 0.1, 0.2, 0.3, 0.5, 0.8, 1.0, 1.0]
     """
 
-    def _multiples(self) -> Iterator[float]:
-        now, after = 1.0, 1.0
+    def _ceilings(self, initial: float) -> Iterator[float]:
+        now, after = initial, initial
         while True:
             yield now
             now, after = after, now + after
@@ -403,7 +411,7 @@ class Sequence(Schedule):
     def __post_init__(self) -> None:
         if isinstance(self.seconds, str | bytes) or not isinstance(self.seconds, Iterable):
             raise TypeError(f"seconds must be an iterable of durations, not {self.seconds!r}")
-        seconds = tuple(duration(f"seconds[{k}]", value) for k, value in enumerate(self.seconds))
+        seconds = tuple(_delay(f"seconds[{k}]", value) for k, value in enumerate(self.seconds))
         _settle(self, seconds=seconds, jitter=number("jitter", self.jitter, 0.0, 1.0))
 
     def delays(self, rng: Rng | None = None) -> Iterator[float]:

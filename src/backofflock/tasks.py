@@ -118,6 +118,7 @@ class BackoffLock(Face):
             raise RuntimeError(
                 f"{task_name(task)} cannot release lock {self._contention.label!r}: {held_by}"
             )
+        self._released_by_hand = True
         self._give_back()
 
     def attempts(

@@ -145,6 +145,7 @@ class ThreadBackoffLock(Face):
         """
         if len(self._key):
             raise RuntimeError(f"release unlocked lock: {self._contention.label!r} is free")
+        self._released_by_hand = True
         self._give_back()
 
     def attempts(

@@ -18,13 +18,14 @@ __all__ = ["Alarms", "AsyncioWaiter"]
 class AsyncioWaiter(Waiter):
     """A wait of one asyncio task; create it in the task."""
 
-    __slots__ = ("_alarm", "_loop", "_nap", "task")
+    __slots__ = ("_alarm", "_loop", "_nap", "nap_ends", "task")
 
     def __init__(self, task: Task[Any], alarms: Alarms) -> None:
         self.task = task
         self._loop = loop = task.get_loop()
         self._alarm = alarms.get(loop) or Alarm(loop, alarms)
         self._nap: Future[None] | None = None
+        self.nap_ends = 0.0
 
     @property
     def name(self) -> str:
@@ -60,6 +61,11 @@ class AsyncioWaiter(Waiter):
         if nap is not None and not nap.done():
             nap.set_result(None)
 
+    def naps_until(self, time: float) -> bool:
+        """Return whether it naps, and `time` is when the nap shall end."""
+        nap = self._nap
+        return time == self.nap_ends and nap is not None and not nap.done()
+
 
 class Alarm:
     """The one timer of a lock's waiters on a loop, due when the first of their naps ends.
@@ -84,7 +90,7 @@ class Alarm:
 
     def set(self, waiter: AsyncioWaiter, seconds: float) -> None:
         """End the nap of `waiter` after `seconds`."""
-        ends = waiter.promise
+        waiter.nap_ends = ends = monotonic() + seconds
         heappush(self._heap, (ends, waiter.ticket, waiter))
         if ends < self._due:
             if self._timer is not None:
@@ -92,16 +98,16 @@ class Alarm:
             self._due = ends
             self._timer = self._loop.call_later(seconds, self._ring)
         if len(self._heap) >= self._purge_at:
-            self._heap = [entry for entry in self._heap if entry[0] == entry[2].promise]
+            self._heap = [entry for entry in self._heap if entry[2].naps_until(entry[0])]
             heapify(self._heap)
             self._purge_at = max(64, 4 * len(self._heap))
 
     def _ring(self) -> None:
         now = monotonic()
         heap = self._heap
-        while heap and (heap[0][0] <= now or heap[0][0] != heap[0][2].promise):
+        while heap and (heap[0][0] <= now or not heap[0][2].naps_until(heap[0][0])):
             ends, _, waiter = heappop(heap)
-            if ends == waiter.promise:
+            if waiter.naps_until(ends):
                 waiter.end_nap()
         if heap:
             self._due = heap[0][0]

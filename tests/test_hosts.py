@@ -1,0 +1,170 @@
+"""The hosts: naps that end when they should, whatever becomes of their wake-ups."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from backofflock import AcquireTimeout, BackoffLock, Constant, ThreadBackoffLock, WaitDetails
+from backofflock._hosts import ThreadWaiter, task_waiter
+from backofflock._hosts._asyncio import Alarm, Alarms, AsyncioWaiter
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0)
+
+
+def waiting(lock: BackoffLock | ThreadBackoffLock) -> int:
+    return lock.statistics().tasks_waiting
+
+
+def test_a_lost_wake_up_costs_one_nap(monkeypatch: pytest.MonkeyPatch) -> None:
+    # As if its waker were interrupted after noting the wake-up and before delivering it.
+    monkeypatch.setattr(AsyncioWaiter, "wake", lambda self: True)
+
+    async def main() -> float:
+        lock = BackoffLock(Constant(0.05))
+
+        async def wait() -> float:
+            began = time.monotonic()
+            async with lock:
+                return time.monotonic() - began
+
+        async with lock:
+            waiter = asyncio.create_task(wait())
+            await until(lambda: waiting(lock) == 1)
+        async with asyncio.timeout(10):
+            return await waiter
+
+    assert asyncio.run(main()) >= 0.045
+
+
+def test_a_slow_hook_does_not_stretch_anothers_nap() -> None:
+    # A's hook takes longer than B's limit; B, behind it on the same timer, must still give up in
+    # time. The bound leaves 0.2 s for a busy machine and is half of the nap it would oversleep.
+    def hook(details: WaitDetails) -> None:
+        if details.ahead == 0:
+            time.sleep(0.3)
+
+    async def main() -> float:
+        lock = BackoffLock(Constant(0.6), on_wait=hook)
+
+        async def patient() -> float:
+            async with lock:
+                return 0.0
+
+        async def hasty() -> float:
+            began = time.monotonic()
+            with pytest.raises(AcquireTimeout):
+                await lock.acquire(timeout=0.2)
+            return time.monotonic() - began
+
+        async with lock:
+            first = asyncio.create_task(patient())
+            await until(lambda: waiting(lock) == 1)
+            waited = await asyncio.create_task(hasty())
+        await first
+        return waited
+
+    assert 0.2 <= asyncio.run(main()) < 0.4
+
+
+def test_a_slow_hook_counts_against_the_deadline() -> None:
+    lock = ThreadBackoffLock(Constant(30.0), timeout=0.3, on_wait=lambda details: time.sleep(0.2))
+    lock.acquire()
+    began = time.monotonic()
+    with pytest.raises(AcquireTimeout), lock:
+        pytest.fail("two inside")
+    assert 0.3 <= time.monotonic() - began < 0.45
+
+
+def test_the_alarm_of_a_loop_is_one_and_goes_when_nobody_naps() -> None:
+    async def main() -> None:
+        lock = BackoffLock(Constant(0.01))
+        alarms: list[Alarms] = []
+
+        async def wait() -> None:
+            with pytest.raises(AcquireTimeout):
+                await lock.acquire(max_attempts=3)
+            alarms.append(dict(lock._alarms))
+
+        async with lock:
+            waits = [asyncio.create_task(wait()) for _ in range(20)]
+            await until(lambda: waiting(lock) == 20)
+            assert list(lock._alarms) == [asyncio.get_running_loop()]
+            await asyncio.gather(*waits)
+        await until(lambda: not lock._alarms)
+
+    asyncio.run(main())
+
+
+def test_the_alarms_of_closed_loops_are_forgotten() -> None:
+    lock = ThreadBackoffLock(Constant(30.0))
+    lock.acquire()
+
+    async def nap_and_be_cancelled() -> None:
+        task = asyncio.create_task(lock.acquire_async())
+        await until(lambda: waiting(lock) == 1)
+        task.cancel()
+        await asyncio.wait([task])
+
+    for _ in range(5):
+        asyncio.run(nap_and_be_cancelled())
+        assert len(lock._alarms) == 1
+
+
+def test_naps_that_were_cut_short_do_not_pile_up_in_the_alarm() -> None:
+    async def main() -> int:
+        lock = BackoffLock(Constant(30.0))
+        alarms: set[Alarm] = set()
+
+        async def come_and_go() -> None:
+            for _ in range(500):
+                async with lock:
+                    alarms.update(lock._alarms.values())
+                    await asyncio.sleep(0)
+
+        await asyncio.gather(*(come_and_go() for _ in range(4)))
+        assert lock.statistics().contended > 1_000
+        return sum(len(alarm._heap) for alarm in alarms)
+
+    assert asyncio.run(main()) <= 64
+
+
+def test_a_wake_up_before_the_nap_ends_it_at_once() -> None:
+    waiter = ThreadWaiter()
+    assert waiter.wake()
+    assert waiter.wake()  # a second one adds nothing
+    began = time.monotonic()
+    waiter.nap(10.0)
+    assert time.monotonic() - began < 5.0
+    waiter.nap(0.01)  # sleeps: both wake-ups are used up
+    assert not waiter._gate.acquire(False)
+
+
+def test_a_thread_is_woken_out_of_a_nap_longer_than_the_platform_can_sleep() -> None:
+    waiter = ThreadWaiter()
+    threading.Timer(0.01, waiter.wake).start()
+    began = time.monotonic()
+    waiter.nap(1e9)
+    assert time.monotonic() - began < 5.0
+
+
+def test_a_task_waiter_is_of_the_tasks_library() -> None:
+    async def main() -> str:
+        task = asyncio.current_task()
+        assert task is not None
+        waiter = task_waiter(task, {})
+        assert isinstance(waiter, AsyncioWaiter)
+        return waiter.name
+
+    async def named() -> str:
+        return await asyncio.create_task(main(), name="the waiter")
+
+    assert asyncio.run(named()) == "the waiter"
