@@ -36,9 +36,9 @@ class Attempt:
     def __init__(self, face: Face, number: int) -> None:
         self._face = face
         self._to_enter = False
-        self.number = number
-        self.acquired = False
-        self.delay = 0.0
+        self.number: int = number
+        self.acquired: bool = False
+        self.delay: float = 0.0
 
     def __bool__(self) -> bool:
         return self.acquired

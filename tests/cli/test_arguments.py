@@ -13,32 +13,33 @@ from backofflock.cli import main
 QUICK = ["--rounds", "1", "--hold", "0.001", "--scale", "0.01"]
 
 
+BAD = [
+    (["--threads", "-1"], "--threads must be a whole number from 0 to 1000, not -1"),
+    (["--tasks", "1001"], "--tasks must be a whole number from 0 to 1000, not 1001"),
+    (["--threads", "0", "--tasks", "0"], "--threads and --tasks must not both be 0"),
+    (["--threads", "two"], "'--threads'"),
+    (["--tasks", "1.5"], "'--tasks'"),
+    (["--rounds", "0"], "--rounds must be a whole number from 1 to"),
+    (["--hold", "-0.1"], "--hold must be a number of seconds from 0 to 3600, not -0.1"),
+    (["--hold", "nan"], "--hold must be a number of seconds from 0 to 3600, not nan"),
+    (["--hold", "inf"], "--hold must be a number of seconds from 0 to 3600, not inf"),
+    (["--hold", "long"], "'--hold'"),
+    (["--scale", "0"], "--scale must be a number of seconds above 0"),
+    (["--scale", "-1"], "--scale must be a number of seconds above 0"),
+    (["--scale", "nan"], "--scale must be a number of seconds above 0"),
+    (["--scale", "1e9"], "--scale must be a number of seconds above 0, at most 3600"),
+    (["--seed", "x"], "'--seed'"),
+    (["--only", "liner"], "did you mean 'linear'?"),
+    (["--only", "linear", "--only", ""], "no system ''"),
+    (["--only"], "--only"),
+    (["--list", "--json"], "exclude each other"),
+    (["--frobnicate"], "--frobnicate"),
+    (["surplus"], "surplus"),
+]
+
+
 @pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        (["--threads", "-1"], "--threads must be a whole number from 0 to 1000, not -1"),
-        (["--tasks", "1001"], "--tasks must be a whole number from 0 to 1000, not 1001"),
-        (["--threads", "0", "--tasks", "0"], "--threads and --tasks must not both be 0"),
-        (["--threads", "two"], "'--threads'"),
-        (["--tasks", "1.5"], "'--tasks'"),
-        (["--rounds", "0"], "--rounds must be a whole number from 1 to"),
-        (["--hold", "-0.1"], "--hold must be a number of seconds from 0 to 3600, not -0.1"),
-        (["--hold", "nan"], "--hold must be a number of seconds from 0 to 3600, not nan"),
-        (["--hold", "inf"], "--hold must be a number of seconds from 0 to 3600, not inf"),
-        (["--hold", "long"], "'--hold'"),
-        (["--scale", "0"], "--scale must be a number of seconds above 0"),
-        (["--scale", "-1"], "--scale must be a number of seconds above 0"),
-        (["--scale", "nan"], "--scale must be a number of seconds above 0"),
-        (["--scale", "1e9"], "--scale must be a number of seconds above 0, at most 3600"),
-        (["--seed", "x"], "'--seed'"),
-        (["--only", "liner"], "did you mean 'linear'?"),
-        (["--only", "linear", "--only", ""], "no system ''"),
-        (["--only"], "--only"),
-        (["--list", "--json"], "exclude each other"),
-        (["--frobnicate"], "--frobnicate"),
-        (["surplus"], "surplus"),
-    ],
-    ids=" ".join,
+    ("arguments", "sentence"), BAD, ids=[" ".join(arguments) for arguments, _ in BAD]
 )
 def test_a_bad_value_gets_one_sentence_and_status_2(
     arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]

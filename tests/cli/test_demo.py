@@ -102,6 +102,20 @@ def test_plain_output_says_now_and_then_who_holds_and_who_waits() -> None:
         assert all(wait and int(wait[2]) >= 2 for wait in waits)
 
 
+def test_plain_output_says_so_no_more_often_than_it_should() -> None:
+    stream = io.StringIO()
+    (system,) = select(["exponential"])
+    display = PlainDisplay(stream, snapshot_every=3600.0)
+    with settled(system) as contest:
+        display.start(1, system)
+        display.tick(contest)
+        assert stream.getvalue().count("holds; waiting") == 0
+        display._next_snapshot = 0.0
+        display.tick(contest)
+        display.tick(contest)
+    assert stream.getvalue().count("holds; waiting") == 1
+
+
 def test_only_runs_the_named_systems_in_the_order_of_the_table(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

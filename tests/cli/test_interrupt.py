@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from backofflock.cli import main
 from backofflock.cli.contest import Contest
 from backofflock.cli.demo import run_systems
 from backofflock.cli.display import JsonDisplay
@@ -72,6 +73,28 @@ def test_ctrl_c_ends_the_demo_and_shows_what_was_finished() -> None:
 def test_a_second_ctrl_c_is_not_held_back() -> None:
     with pytest.raises(KeyboardInterrupt):
         _interrupted(times=2)
+
+
+class ImpatientUser(io.StringIO):
+    """A stream whose reader presses Ctrl-C twice on seeing the second system."""
+
+    def write(self, text: str) -> int:
+        if text.startswith("[2/2] "):
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+        return super().write(text)
+
+
+def test_a_second_ctrl_c_ends_the_command_with_the_same_status(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stream = ImpatientUser()
+    monkeypatch.setattr("sys.stdout", stream)
+    before = set(threading.enumerate())
+    quick = ["--rounds", "1", "--hold", "0", "--scale", "0.001"]
+    assert main(["demo", "--only", "mutex", "--only", "spin", *quick]) == 130
+    assert "[1/2] mutex" in stream.getvalue()
+    assert set(threading.enumerate()) == before
 
 
 def test_a_process_that_ignores_ctrl_c_goes_on_ignoring_it() -> None:

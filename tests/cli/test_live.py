@@ -98,6 +98,17 @@ def test_status_lines_stay_above_the_moving_part() -> None:
     assert len(lines) == int(attempts[1]) - 6
 
 
+def test_an_interruption_is_told_below_the_moving_part() -> None:
+    stream = io.StringIO()
+    display = LiveDisplay(stream)
+    display.begin(Settings(), SYSTEMS)
+    display.end([], interrupted=True)
+    text = plain(stream.getvalue())
+    assert text.endswith(f"interrupted: 0 of {len(SYSTEMS)} systems finished\n")
+    assert "system " not in text.replace("systems ", "")
+    assert stream.getvalue().rindex(SHOW) < stream.getvalue().index("interrupted")
+
+
 def test_the_table_fits_and_has_the_locks_where_there_is_room(width: int) -> None:
     stream = io.StringIO()
     settings = Settings(rounds=1, hold=0.0, scale=0.001)
@@ -144,4 +155,5 @@ def test_on_a_real_terminal_it_moves_unless_the_terminal_cannot(term: str, movin
     assert (HIDE.encode() in out) == moving
     assert (SHOW.encode() in out) == moving
     assert (b"\x1b" in out) == moving
+    assert (b"[1/1] linear" in out) != moving
     assert b"linear" in out.rsplit(b" system ", 1)[1]

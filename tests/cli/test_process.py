@@ -145,7 +145,7 @@ import sys
 class Blocker:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] == {missing!r}:
-            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+            raise {error}
 
 sys.meta_path.insert(0, Blocker())
 from backofflock.cli import main
@@ -153,9 +153,12 @@ sys.exit(main({arguments!r}))
 """
 
 
+MISSING = 'ModuleNotFoundError(f"No module named {name!r}", name=name)'
+
+
 @pytest.mark.parametrize("missing", ["typer", "rich"])
 def test_a_missing_extra_is_named_in_one_sentence(missing: str) -> None:
-    with child("-c", BLOCK.format(missing=missing, arguments=["demo"])) as process:
+    with child("-c", BLOCK.format(missing=missing, error=MISSING, arguments=["demo"])) as process:
         out, err = process.communicate(timeout=LIMIT)
     assert (process.returncode, out) == (2, "")
     assert err.count("\n") == 1
@@ -164,8 +167,17 @@ def test_a_missing_extra_is_named_in_one_sentence(missing: str) -> None:
 
 
 def test_another_missing_module_is_not_mistaken_for_the_extra() -> None:
-    with child("-c", BLOCK.format(missing="json", arguments=["demo", "--list"])) as process:
+    with child(
+        "-c", BLOCK.format(missing="difflib", error=MISSING, arguments=["demo", "--list"])
+    ) as process:
         _, err = process.communicate(timeout=LIMIT)
     assert process.returncode == 1
-    assert "ModuleNotFoundError: No module named 'json'" in err
+    assert "ModuleNotFoundError: No module named 'difflib'" in err
     assert "backofflock[cli]" not in err
+
+
+def test_ctrl_c_while_the_command_line_is_loaded_ends_it_quietly() -> None:
+    program = BLOCK.format(missing="rich", error="KeyboardInterrupt", arguments=["demo"])
+    with child("-c", program) as process:
+        out, err = process.communicate(timeout=LIMIT)
+    assert (process.returncode, out, err) == (130, "", "")

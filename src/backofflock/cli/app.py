@@ -25,7 +25,7 @@ _COMMANDS: tuple[Callable[..., object], ...] = (demo,)
 # that are meant for the user is reached from the one class it exports in all of them.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[2]
 
-app = typer.Typer(
+app: typer.Typer = typer.Typer(
     name="backofflock",
     pretty_exceptions_enable=False,  # they print local variables
     rich_markup_mode=None,  # the frames leave too little room for the examples
@@ -67,8 +67,6 @@ def run(args: Sequence[str] | None = None) -> int:
             prog_name="backofflock",
             standalone_mode=False,
         )
-    except typer.Abort:
-        return 130
     except BadValue as error:
         return _complain(str(error), 2)
     except _UsageError as error:

@@ -41,8 +41,8 @@ class Room:
     def __init__(self, hold: float, stopping: Event) -> None:
         self.hold = hold
         self.stopping = stopping
-        self.inside = 0
-        self.intrusions = 0
+        self.inside: int = 0
+        self.intrusions: int = 0
 
     @contextmanager
     def entered(self) -> Generator[None, None, None]:
@@ -62,8 +62,8 @@ class Contender:
     def __init__(self, name: str, room: Room) -> None:
         self.name = name
         self.turns: list[Turn] = []
-        self.other_work = 0
-        self.doing = Doing(State.RESTS, monotonic(), 0)
+        self.other_work: int = 0
+        self.doing: Doing = Doing(State.RESTS, monotonic(), 0)
         self._room = room
 
     def ask(self) -> None:

@@ -84,7 +84,7 @@ class Contest:
             Contender(f"thread-{n}", self._room) for n in range(1, settings.threads + 1)
         ]
         self._in_tasks = [Contender(f"task-{n}", self._room) for n in range(1, settings.tasks + 1)]
-        self.contenders = self._in_threads + self._in_tasks
+        self.contenders: list[Contender] = self._in_threads + self._in_tasks
         self._by_name = {me.name: me for me in self.contenders}
         rng = Random(f"{settings.seed} {system.name}")
         self._manner = manner_of(system, settings.scale, rng, self._on_wait)
@@ -125,8 +125,7 @@ class Contest:
         self.stop()
         until = time.monotonic() + _PATIENCE
         for thread in [self._loop_thread, *self._threads]:
-            if thread.ident is not None:
-                thread.join(max(0.0, until - time.monotonic()))
+            thread.join(max(0.0, until - time.monotonic()))
         self._cpu += time.process_time() - time.thread_time()
         self._elapsed = time.monotonic() - self._started
         if self._errors and exc_value is None:

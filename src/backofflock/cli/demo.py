@@ -171,4 +171,8 @@ def demo(
         display = LiveDisplay(sys.stdout)
     else:
         display = PlainDisplay(sys.stdout)
-    raise typer.Exit(run_systems(systems, settings, display))
+    try:
+        status = run_systems(systems, settings, display)
+    except KeyboardInterrupt:  # the second Ctrl-C: typer's versions differ in what they make of it
+        status = 130
+    raise typer.Exit(status)

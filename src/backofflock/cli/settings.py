@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 __all__ = ["BadValue", "Settings"]
@@ -48,7 +47,7 @@ class Settings:
             raise BadValue(
                 f"--hold must be a number of seconds from 0 to {_LONGEST:g}, not {self.hold!r}"
             )
-        if not 0.0 < self.scale <= _LONGEST or math.isclose(self.scale, 0.0, abs_tol=1e-9):
+        if not 0.0 < self.scale <= _LONGEST:
             raise BadValue(
                 f"--scale must be a number of seconds above 0, at most {_LONGEST:g}, "
                 f"not {self.scale!r}"
