@@ -90,6 +90,15 @@ def _let_the_loop_turn(contest: Contest) -> None:
         assert turned.wait(LIMIT)
 
 
+def test_a_contest_called_off_before_it_begins_has_no_turns() -> None:
+    contest = Contest(LINEAR, QUICK)
+    contest.stop()
+    with contest:
+        assert contest.watch(LIMIT)
+    assert contest.progress() == 0.0
+    assert contest.asleep() == 0
+
+
 def test_a_contest_that_is_left_at_once_leaves_nothing_running() -> None:
     before = set(threading.enumerate())
     with Contest(LINEAR, Settings(hold=60.0, scale=0.01)):
@@ -113,6 +122,20 @@ def test_an_error_in_a_contender_ends_the_contest_and_is_raised(threads: int, ta
         pytest.raises(ZeroDivisionError, match="in a t"),
         Contest(LINEAR, settings, lambda *_: Faulty()) as contest,
     ):
+        assert contest.watch(LIMIT)
+    assert set(threading.enumerate()) == before
+
+
+class WithoutLoop(Contest):
+    """A contest on a machine that has no files left for an event loop."""
+
+    async def _all_tasks(self) -> None:
+        raise OSError("too many open files")
+
+
+def test_an_error_of_the_event_loop_ends_the_contest_and_is_raised() -> None:
+    before = set(threading.enumerate())
+    with pytest.raises(OSError, match="too many"), WithoutLoop(LINEAR, QUICK) as contest:
         assert contest.watch(LIMIT)
     assert set(threading.enumerate()) == before
 

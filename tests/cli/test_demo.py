@@ -13,9 +13,9 @@ import pytest
 import backofflock
 from backofflock.cli import main
 from backofflock.cli.contenders import Contender
-from backofflock.cli.contest import Contest
+from backofflock.cli.contest import Contest, Result
 from backofflock.cli.demo import run_systems
-from backofflock.cli.display import JsonDisplay, PlainDisplay
+from backofflock.cli.display import JsonDisplay, PlainDisplay, outcome
 from backofflock.cli.manners import Manner
 from backofflock.cli.settings import Settings
 from backofflock.cli.systems import SYSTEMS, select
@@ -114,6 +114,36 @@ def test_plain_output_says_so_no_more_often_than_it_should() -> None:
         display.tick(contest)
         display.tick(contest)
     assert stream.getvalue().count("holds; waiting") == 1
+
+
+@pytest.mark.parametrize(
+    ("got", "gave_up", "attempts", "other_work", "line"),
+    [
+        (12, 0, 12, 0, "12 acquisitions in 1.50 s, 12 attempts"),
+        (1, 0, 1, 0, "1 acquisition in 1.50 s, 1 attempt"),
+        (1, 2, 4321, 0, "1 acquisition in 1.50 s, 2 gave up, 4,321 attempts"),
+        (3, 1, 60, 56, "3 acquisitions in 1.50 s, 1 gave up, 60 attempts, other work: 56"),
+    ],
+)
+def test_the_line_of_a_finished_system(
+    got: int, gave_up: int, attempts: int, other_work: int, line: str
+) -> None:
+    result = Result(
+        system=SYSTEMS[0],
+        acquisitions=got,
+        gave_up=gave_up,
+        attempts=attempts,
+        total_wait=1.0,
+        longest_wait=0.5,
+        free_while_waited=0.1,
+        cpu=0.1,
+        loop_delay=0.01,
+        elapsed=1.5,
+        other_work=other_work,
+        status_lines=0,
+        intrusions=0,
+    )
+    assert outcome(result) == line
 
 
 def test_only_runs_the_named_systems_in_the_order_of_the_table(

@@ -93,7 +93,7 @@ class TrioHost(Host):
 
     async def _main(self, main: Contestant[T]) -> T:
         # The error is taken out of the nursery by hand: a nursery would wrap it in a group.
-        handle = Handle[T]("main")
+        handle: Handle[T] = Handle("main")
         with trio.move_on_after(self.limit) as scope:
             async with trio.open_nursery() as nursery:
                 try:
@@ -114,7 +114,7 @@ class AnyioHost(Host):
         return anyio.run(self._main, main, backend=self.backend)
 
     async def _main(self, main: Contestant[T]) -> T:
-        handle = Handle[T]("main")
+        handle: Handle[T] = Handle("main")
         with anyio.move_on_after(self.limit) as scope:
             async with anyio.create_task_group() as group:
                 try:

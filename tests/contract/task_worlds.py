@@ -30,7 +30,7 @@ class AsyncioWorld(World):
         await asyncio.sleep(seconds)
 
     def spawn(self, contestant: Contestant[T], name: str | None = None) -> Handle[T]:
-        handle = Handle[T](name or contestant.__name__)
+        handle: Handle[T] = Handle(name or contestant.__name__)
         if threading.get_ident() == self._thread:
             self._start(handle, contestant)
         else:
@@ -83,7 +83,7 @@ class TrioWorld(World):
         await trio.sleep(seconds)
 
     def spawn(self, contestant: Contestant[T], name: str | None = None) -> Handle[T]:
-        handle = Handle[T](name or contestant.__name__)
+        handle: Handle[T] = Handle(name or contestant.__name__)
         if threading.get_ident() == self._thread:
             self._start(handle, contestant)
         else:
@@ -129,7 +129,7 @@ class AnyioWorld(World):
         await anyio.sleep(seconds)
 
     def spawn(self, contestant: Contestant[T], name: str | None = None) -> Handle[T]:
-        handle = Handle[T](name or contestant.__name__)
+        handle: Handle[T] = Handle(name or contestant.__name__)
         scope = anyio.CancelScope()
         handle._cancel = scope.cancel
         self._group.start_soon(self._perform, handle, scope, contestant, name=handle.name)

@@ -165,7 +165,7 @@ class ThreadWorld(World):
         time.sleep(seconds)  # noqa: ASYNC251 - it is for threads
 
     def spawn(self, contestant: Contestant[T], name: str | None = None) -> Handle[T]:
-        handle = Handle[T](name or contestant.__name__)
+        handle: Handle[T] = Handle(name or contestant.__name__)
         # A daemon, so that a faulty lock's waiter does not keep the interpreter from its end.
         threading.Thread(
             target=self._perform, args=(handle, contestant), name=handle.name, daemon=True
