@@ -55,7 +55,7 @@ class ThreadBackoffLock(Face):
 
     Promised: mutual exclusion; an acquire that is cancelled, times out or is interrupted leaves
     nothing held and nothing queued; ``async with`` blocks no event loop; no waiter waits for ever
-    while others come and go. Not promised: order within `fair_after`; and that a `KeyboardInterrupt`
+    while others come and go. Not promised: order within `fair_after`; that a `KeyboardInterrupt`
     which strikes the very first instruction of a release finds the lock free, as one written in C
     would be.
     """
