@@ -1,0 +1,137 @@
+"""RESULTS.md: what was measured, written by the suite itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from pathlib import Path
+
+from .bars import Verdict
+from .cells import CELLS, SECTIONS
+from .charts import write_charts
+from .peers import Peer
+from .samples import Sample
+from .tables import cell_table, cells_of
+from .words import METRICS, limit_of, spread_of, value_of
+
+__all__ = ["write_report"]
+
+TITLES = {
+    "uncontended": "A free lock",
+    "tasks": "Tasks on one loop",
+    "threads": "Threads",
+    "mixed": "Threads and tasks, and two loops",
+    "waiters": "Waiters on a lock that stays held",
+}
+
+METHOD = """\
+All peers of a workload are measured in one process, round by round, in an order that is drawn
+anew for every round. A ratio is taken within a round; the tables give the median of the rounds'
+ratios, with the quartiles beside it, and the medians of the other figures. Locks that no bar
+names take part in every third round, and in the long samples of the first alone.
+
+The garbage collector is on, and starts clean in each sample. Throughput is counted in samples
+that do nothing but count, where the lock is held so briefly that taking times would show. Waits
+are taken by `time.perf_counter` around each acquisition, with a heartbeat on the loop that notes
+how late it is for timers of 2 ms; waits below 1 µs are counted as none, and those that are not
+over at the end of a sample count as long as they have lasted. The free lock is the exception: its
+waits are what entering it takes. Jain's index is 1 where all contenders got equally much, and 1/n
+where one of n got everything. Memory is what `tracemalloc` sees appear for a task that waits,
+less what it sees for a task that waits for a future made beforehand; the metric with the task
+leaves that subtraction out. A dash stands where a lock does not count, or a workload has nothing
+to measure."""
+
+
+def write_report(
+    directory: Path,
+    command: str,
+    facts: dict[str, str],
+    peers: Sequence[Peer],
+    samples: Sequence[Sample],
+    verdicts: Sequence[Verdict],
+    interrupted: bool,
+) -> Path:
+    """Write RESULTS.md and ``charts/`` into `directory`, and return the path of the former."""
+    charts = write_charts(directory / "charts", samples)
+    parts = [
+        "# Results",
+        f"Written by `{command}`.",
+    ]
+    if interrupted:
+        parts.append("**Interrupted: these are the samples that were finished.**")
+    parts += [
+        "## Bars",
+        _verdict_on_all(verdicts),
+        _bars(verdicts),
+        "## Where it was measured",
+        _rows(("", ""), facts.items()),
+        *(f"{peer.name} is left out: {peer.missing}." for peer in peers if peer.missing),
+        *(f"{s.peer} in {s.cell}: {s.failure}." for s in samples if s.failure),
+        "## How",
+        METHOD,
+    ]
+    if charts:
+        parts.append("## Charts")
+        for caption, path in charts:
+            parts.append(f"### {caption}\n\n![{caption}](charts/{path.name})")
+            parts.append(f"The same as [SVG](charts/{path.stem}.svg).")
+    parts += _workloads(samples)
+    target = directory / "RESULTS.md"
+    target.write_text("\n\n".join(part for part in parts if part) + "\n", encoding="utf-8")
+    return target
+
+
+def _verdict_on_all(verdicts: Sequence[Verdict]) -> str:
+    if not verdicts:
+        return "No bar is set for what was measured."
+    count = dict.fromkeys(("missed", "reached", "not measured"), 0)
+    for verdict in verdicts:
+        count[verdict.status] += 1
+    return (
+        f"{count['reached']} reached, {count['missed']} missed, {count['not measured']} not "
+        "measured. The misses first, the farthest from their bar before the others."
+    )
+
+
+def _bars(verdicts: Sequence[Verdict]) -> str:
+    if not verdicts:
+        return ""
+    rows = []
+    for verdict in verdicts:
+        bar, reached = verdict.bar, verdict.reached
+        status = "**missed**" if verdict.status == "missed" else verdict.status
+        row = [bar.cell, bar.peer, METRICS[bar.metric], limit_of(bar)]
+        if reached is None:
+            row += ["-", "-", "-"]
+        else:
+            row += [value_of(bar, reached.median), spread_of(bar, reached), str(reached.rounds)]
+        rows.append([*row, status])
+    head = ("workload", "lock", "metric", "bar", "reached", "quartiles", "rounds", "")
+    return _rows(head, rows)
+
+
+def _workloads(samples: Sequence[Sample]) -> list[str]:
+    about = {cell.id: cell for cell in CELLS}
+    parts = []
+    for workload, cells in groupby(cells_of(samples), key=lambda cell: cell.partition("/")[0]):
+        parts.append(f"## {TITLES[workload]}")
+        for cell in cells:
+            head, rows = cell_table(samples, cell)
+            thinks = about[cell].think and about[cell].section != "random"
+            section = SECTIONS[about[cell].section] + (", with thinking in between" * thinks)
+            titles = [METRICS.get(metric, metric) for metric in head]
+            parts += [
+                f"### {cell}",
+                f"{section[0].upper()}{section[1:]}.",
+                _rows(titles, _marked(rows)),
+            ]
+    return parts
+
+
+def _marked(rows: Iterable[list[str]]) -> list[list[str]]:
+    return [[f"**{row[0]}**" if "BackoffLock" in row[0] else row[0], *row[1:]] for row in rows]
+
+
+def _rows(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,0 +1,76 @@
+"""How figures are written: units, and the words for the metrics."""
+
+from __future__ import annotations
+
+import math
+
+from .bars import Bar
+from .stats import Spread
+
+__all__ = ["METRICS", "figure", "limit_of", "spread_of", "value_of"]
+
+METRICS = {
+    "entry": "seconds per entry",
+    "throughput": "throughput",
+    "p50": "wait p50",
+    "p99": "wait p99",
+    "longest": "longest wait",
+    "jain": "Jain's index",
+    "cpu": "CPU per acquisition",
+    "loop p99": "loop delay p99",
+    "loop longest": "longest loop delay",
+    "failed": "failed tries per acquisition",
+    "tasks p99": "tasks' wait p99",
+    "threads p99": "threads' wait p99",
+    "memory": "memory per waiter",
+    "memory with task": "memory per waiter, its task included",
+    "cpu share": "CPU while waiting",
+    "drain": "time to drain",
+}
+"""The metrics that are reported, in the order of the columns."""
+
+_SECONDS = {"entry", "p50", "p99", "longest", "cpu", "drain"}
+
+
+def figure(metric: str, value: float) -> str:
+    """Return a figure with its unit."""
+    if metric == "throughput":
+        return f"{_plain(value)}/s"
+    if metric == "cpu share":
+        return f"{value * 100:.1f} %"
+    if metric.startswith("memory"):
+        return f"{value:.0f} B"
+    if metric.rpartition(" ")[2] in _SECONDS:
+        return _seconds(value)
+    return f"{value:.3f}" if metric == "jain" else _plain(value)
+
+
+def _seconds(value: float) -> str:
+    for unit, name in ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs")):
+        if value >= unit:
+            return f"{value / unit:.3g} {name}"
+    return "< 1 µs" if value == 0.0 else f"{value * 1e9:.0f} ns"
+
+
+def _plain(value: float) -> str:
+    if not math.isfinite(value):
+        return "∞"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def value_of(bar: Bar, value: float) -> str:
+    """Return what a bar is compared with: a ratio, or a figure with its unit."""
+    return f"{value:.3g}" if bar.against is not None else figure(bar.metric, value)
+
+
+def spread_of(bar: Bar, reached: Spread) -> str:
+    """Return the quartiles around it."""
+    return f"{value_of(bar, reached.low)} to {value_of(bar, reached.high)}"
+
+
+def limit_of(bar: Bar) -> str:
+    """Return the limit in words."""
+    sign = "≤" if bar.most else "≥"
+    if bar.against is None:
+        return f"{sign} {figure(bar.metric, bar.limit)}"
+    return f"{sign} {bar.limit:.2f} × {bar.against}"  # noqa: RUF001
