@@ -137,6 +137,25 @@ def test_naps_that_were_cut_short_do_not_pile_up_in_the_alarm() -> None:
     assert asyncio.run(main()) <= 64
 
 
+def test_two_naps_of_a_waiter_may_end_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    # As where the clock is coarse, or both naps were clipped to the deadline.
+    now = time.monotonic()
+    monkeypatch.setattr("backofflock._hosts._asyncio.monotonic", lambda: now)
+
+    async def main() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        waiter = AsyncioWaiter(task, {})
+        waiter.woken = False
+        for _ in range(3):
+            nap = waiter.nap(30.0)
+            assert waiter.wake()
+            async with asyncio.timeout(10):
+                await nap
+
+    asyncio.run(main())
+
+
 def test_a_wake_up_before_the_nap_ends_it_at_once() -> None:
     waiter = ThreadWaiter()
     assert waiter.wake()

@@ -6,6 +6,7 @@ import asyncio
 from asyncio import AbstractEventLoop, Future, Task, _get_running_loop
 from collections.abc import Awaitable
 from heapq import heapify, heappop, heappush
+from itertools import count
 from math import inf
 from time import monotonic
 from typing import Any
@@ -74,7 +75,7 @@ class Alarm:
     the rest of the wait; here a nap costs a place in a heap, which is left to go stale.
     """
 
-    __slots__ = ("_alarms", "_due", "_heap", "_loop", "_purge_at", "_timer")
+    __slots__ = ("_alarms", "_due", "_heap", "_loop", "_purge_at", "_serial", "_timer")
 
     def __init__(self, loop: AbstractEventLoop, alarms: Alarms) -> None:
         for other in list(alarms):
@@ -84,6 +85,7 @@ class Alarm:
         self._alarms = alarms
         self._loop = loop
         self._heap: list[tuple[float, int, AsyncioWaiter]] = []
+        self._serial = count().__next__  # two naps of a waiter may end at the same time
         self._purge_at = 64
         self._due = inf
         self._timer: asyncio.TimerHandle | None = None
@@ -91,7 +93,7 @@ class Alarm:
     def set(self, waiter: AsyncioWaiter, seconds: float) -> None:
         """End the nap of `waiter` after `seconds`."""
         waiter.nap_ends = ends = monotonic() + seconds
-        heappush(self._heap, (ends, waiter.ticket, waiter))
+        heappush(self._heap, (ends, self._serial(), waiter))
         if ends < self._due:
             if self._timer is not None:
                 self._timer.cancel()
