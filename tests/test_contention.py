@@ -7,7 +7,8 @@ import math
 import pytest
 
 from backofflock import AcquireTimeout, WaitDetails
-from backofflock._contention import GRACE, Waiter
+from backofflock._contention import GRACE
+from backofflock._waiter import Waiter
 
 from .virtual import World, acquires
 
@@ -236,8 +237,6 @@ def test_the_observer_is_told_before_each_nap() -> None:
 
 
 def test_a_check_that_raises_ends_the_wait_after_a_failed_try() -> None:
-    world = World()
-    assert world.take()
     seen: list[tuple[int, float]] = []
 
     def check(waiter: Waiter, now: float) -> None:
@@ -245,7 +244,9 @@ def test_a_check_that_raises_ends_the_wait_after_a_failed_try() -> None:
         if waiter.attempt == 2:
             raise LookupError("hopeless")
 
-    policy = world.contend(world.waiter(), check=check)
+    world = World(check=check)
+    assert world.take()
+    policy = world.contend(world.waiter())
     next(policy)
     world.clock.now += 0.5
     with pytest.raises(LookupError, match="hopeless"):
@@ -263,7 +264,7 @@ def test_a_nap_decided_earlier_is_clipped_to_what_is_left_of_the_deadline() -> N
     assert delay == 1.0
     world.clock.now += 1.0  # the caller did other work
     assert world.machine.promise_anew(waiter, delay) == 0.5
-    assert waiter.promise == world.clock.now + 0.5
+    assert waiter.pledge.promise == world.clock.now + 0.5
     world.clock.now += 5.0
     assert world.machine.promise_anew(waiter, delay) == 0.0
 
@@ -289,3 +290,19 @@ def test_what_is_counted() -> None:
     assert (machine.contended, machine.timeouts, machine.cancellations) == (1, 1, 1)
     assert machine.tries == 2 + 2 + 1
     assert (machine.wakeups, machine.total_wait, machine.longest_wait) == (1, 1.5, 1.5)
+
+
+def test_a_waiter_interrupted_before_it_joined_can_be_abandoned() -> None:
+    world = World()
+    assert world.take()
+    waiter = world.waiter()
+    policy = world.contend(waiter)  # not one step of it has been taken
+    world.machine.abandon(policy, waiter)
+    assert not world.machine.queue
+    sleeper = world.waiter()
+    sleeping = world.contend(sleeper)
+    next(sleeping)
+    world.machine.key.append(None)
+    world.machine.abandon(policy, waiter)  # it may be the last to see that the key is free
+    assert sleeper.wakeups == 1
+    assert acquires(sleeping)

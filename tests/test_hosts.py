@@ -10,8 +10,9 @@ from collections.abc import Callable
 import pytest
 
 from backofflock import AcquireTimeout, BackoffLock, Constant, ThreadBackoffLock, WaitDetails
-from backofflock._hosts import ThreadWaiter, task_waiter
+from backofflock._hosts import ThreadWaiter
 from backofflock._hosts._asyncio import Alarm, Alarms, AsyncioWaiter
+from backofflock._waiter import NEVER
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -145,8 +146,10 @@ def test_two_naps_of_a_waiter_may_end_at_the_same_time(monkeypatch: pytest.Monke
     async def main() -> None:
         task = asyncio.current_task()
         assert task is not None
-        waiter = AsyncioWaiter(task, {})
-        waiter.woken = False
+        lock = BackoffLock()
+        waiter = lock._waiter(task)
+        waiter.woken_at = NEVER
+        waiter.resting = False
         for _ in range(3):
             nap = waiter.nap(30.0)
             assert waiter.wake()
@@ -157,7 +160,7 @@ def test_two_naps_of_a_waiter_may_end_at_the_same_time(monkeypatch: pytest.Monke
 
 
 def test_a_wake_up_before_the_nap_ends_it_at_once() -> None:
-    waiter = ThreadWaiter()
+    waiter = ThreadWaiter(0.0)
     assert waiter.wake()
     assert waiter.wake()  # a second one adds nothing
     began = time.monotonic()
@@ -168,7 +171,7 @@ def test_a_wake_up_before_the_nap_ends_it_at_once() -> None:
 
 
 def test_a_thread_is_woken_out_of_a_nap_longer_than_the_platform_can_sleep() -> None:
-    waiter = ThreadWaiter()
+    waiter = ThreadWaiter(0.0)
     threading.Timer(0.01, waiter.wake).start()
     began = time.monotonic()
     waiter.nap(1e9)
@@ -179,7 +182,7 @@ def test_a_task_waiter_is_of_the_tasks_library() -> None:
     async def main() -> str:
         task = asyncio.current_task()
         assert task is not None
-        waiter = task_waiter(task, {})
+        waiter = BackoffLock()._waiter(task)
         assert isinstance(waiter, AsyncioWaiter)
         return waiter.name
 
@@ -187,3 +190,85 @@ def test_a_task_waiter_is_of_the_tasks_library() -> None:
         return await asyncio.create_task(main(), name="the waiter")
 
     assert asyncio.run(named()) == "the waiter"
+
+
+def leave_a_dead_waiter(lock: ThreadBackoffLock) -> None:
+    """Let a task wait for a lock that is held, and close its loop."""
+
+    async def wait() -> None:
+        async with lock:
+            pytest.fail("the lock is held")
+
+    async def main() -> asyncio.Task[None]:
+        before = waiting(lock)
+        task = asyncio.create_task(wait())
+        await until(lambda: waiting(lock) == before + 1)
+        return task
+
+    loop = asyncio.new_event_loop()
+    task = loop.run_until_complete(main())
+    left.append(task)
+    task._log_destroy_pending = False  # type: ignore[attr-defined]
+    loop.close()
+
+
+left: list[asyncio.Task[None]] = []
+"""Tasks of closed loops: were they collected, their waiters would leave by themselves."""
+
+
+def test_a_waiter_whose_loop_closes_after_its_wake_up_is_dropped() -> None:
+    lock = ThreadBackoffLock(fair_after=0.0)
+    lock._contention.grace = 0.0
+    lock.acquire()
+    leave_a_dead_waiter(lock)
+    lock._queue[0].woken_at = time.monotonic()  # on its way while the loop was closed
+    lock.release()
+    assert waiting(lock) == 0
+    assert lock.acquire(blocking=False)
+    left.clear()
+
+
+def test_waiters_of_closed_loops_do_not_pile_up_before_one_that_lives() -> None:
+    lock = ThreadBackoffLock(fair_after=0.0)
+    lock._contention.grace = 0.0
+    lock.acquire()
+    for _ in range(3):
+        leave_a_dead_waiter(lock)
+    entered = threading.Event()
+
+    def enter() -> None:
+        with lock:
+            entered.set()
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    end = time.monotonic() + 10
+    while waiting(lock) < 4 and time.monotonic() < end:
+        time.sleep(0)
+    lock.release()
+    assert entered.wait(10)
+    thread.join()
+    assert waiting(lock) == 0
+    left.clear()
+
+
+def test_a_waker_that_renews_the_promise_late_does_not_keep_the_alarm_from_ringing() -> None:
+    # Without the GIL the loop may ring and promise anew between a waker's look and its write.
+    async def main() -> None:
+        lock = BackoffLock(Constant(30.0))
+        async with lock:
+            task = asyncio.create_task(lock.acquire())
+            await until(lambda: waiting(lock) == 1)
+            (alarm,) = lock._alarms.values()
+            alarm.promise = time.monotonic() - 1.0
+            with pytest.raises(AcquireTimeout):
+                await asyncio.create_task(lock.acquire(timeout=0.001))
+            alarm.promise = time.monotonic() - 1.0
+            hasty = asyncio.create_task(lock.acquire(timeout=0.002))
+            await until(lambda: waiting(lock) == 2)
+            assert alarm._timer is not None
+            assert alarm._timer.when() <= time.monotonic() + 0.002
+            task.cancel()
+            await asyncio.wait([task, hasty])
+
+    asyncio.run(main())

@@ -160,3 +160,47 @@ def test_a_reservation_outlives_neither_its_waiter_nor_the_queue() -> None:
     world.release()
     policy.close()
     assert world.take()
+
+
+def test_the_shorter_of_two_windows_counts() -> None:
+    world = World()
+    assert world.take()
+    patient = world.contend(world.waiter(window=1.0))
+    next(patient)
+    world.clock.now += 0.5
+    world.machine.key.append(None)
+    assert not world.take(window=0.3)  # one with a short window may not overtake for longer
+    assert world.take(window=1.0)
+
+
+def test_nobody_overtakes_while_one_waits_that_must_not_be_overtaken() -> None:
+    # A thread may overtake a thread for a while. A task behind that thread would pay for it.
+    world = World()
+    assert world.take()
+    thread = world.contend(world.waiter(window=1.0))
+    next(thread)
+    world.release()
+    assert world.take(window=1.0)
+    task = world.contend(world.waiter(window=0.0))
+    next(task)
+    world.release()
+    assert not world.take(window=1.0)
+    assert acquires(thread)
+    later = world.contend(world.waiter(window=1.0))
+    next(later)
+    world.release()
+    assert not world.take(window=1.0)
+    assert acquires(task)
+    world.release()
+    assert world.take(window=1.0)  # only one that joined after it is left
+
+
+def test_a_late_first_waiter_leaves_the_next_its_own_window() -> None:
+    world = World()
+    assert world.take()
+    late, next_one = (world.contend(world.waiter(window=1.0)) for _ in range(2))
+    next(late)
+    world.clock.now += 1.5  # its promise was for 1.0
+    next(next_one)
+    world.machine.key.append(None)
+    assert world.take(window=1.0)

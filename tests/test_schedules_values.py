@@ -18,9 +18,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backofflock import schedules
+from backofflock._contention import GRACE
 from backofflock.schedules import (
     DEFAULT_SCHEDULE,
     LONGEST,
+    POLLING_SCHEDULE,
     Constant,
     Decorrelated,
     Exponential,
@@ -120,12 +122,16 @@ def test_a_field_can_be_replaced_and_is_checked_anew() -> None:
         replace(Fibonacci(2.0), cap=1.0)
 
 
-def test_the_default_schedule_is_a_textbook_back_off_with_a_cap() -> None:
-    assert isinstance(DEFAULT_SCHEDULE, Exponential)
-    delays = first(1_000, DEFAULT_SCHEDULE, random.Random(20))
+@pytest.mark.parametrize("schedule", [DEFAULT_SCHEDULE, POLLING_SCHEDULE])
+def test_two_naps_of_a_default_schedule_and_the_grace_are_74_ms(schedule: Schedule) -> None:
+    delays = first(1_000, schedule, random.Random(20))
     assert min(delays) > 0.0
-    # "two naps and the grace, 74 ms" is what its docstring promises of the cap; the grace is 10 ms.
-    assert 2 * max(delays) + 0.010 <= 0.074
+    assert 2 * max(delays) + GRACE <= 0.074
+
+
+def test_the_polling_schedule_is_a_textbook_back_off() -> None:
+    assert isinstance(POLLING_SCHEDULE, Exponential)
+    assert POLLING_SCHEDULE.initial == 0.001
 
 
 @pytest.mark.parametrize("family", BOUNDED)
@@ -309,3 +315,14 @@ def test_a_bad_power(value: Any, error: type[Exception]) -> None:
 )
 def test_a_timedelta_is_no_plain_number(make: Callable[[], Schedule]) -> None:
     refused(TypeError, make, "must be", "datetime.timedelta(")
+
+
+def test_which_schedules_make_a_waiter_give_up() -> None:
+    endless = [Constant(1), Linear(1), Polynomial(1), Exponential(), Fibonacci(1), Spin()]
+    assert not any(schedule.gives_up for schedule in [*endless, Decorrelated()])
+    assert Sequence((1.0,)).gives_up
+    assert Spin().take(3).gives_up
+    assert not Spin().take(3).then(Constant(1)).gives_up
+    assert not Spin().then(Sequence((1.0,))).gives_up  # it never comes to its end
+    assert Spin().take(3).then(Sequence((1.0,))).gives_up
+    assert Countdown(3).gives_up  # nobody knows, so it may

@@ -6,6 +6,8 @@ import asyncio
 import logging
 import random
 import re
+import subprocess
+import sys
 from datetime import timedelta
 from typing import Any
 
@@ -339,3 +341,24 @@ def test_name_and_repr(face: type[BackoffLock | ThreadBackoffLock]) -> None:
     assert lock.name == "orders"
     assert re.fullmatch(rf"<unlocked .*{face.__name__} 'orders' at 0x[0-9a-f]+>", repr(lock))
     assert re.fullmatch(rf"<unlocked .*{face.__name__} object at 0x[0-9a-f]+>", repr(face()))
+
+
+EAGER = """
+import asyncio
+from backofflock import BackoffLock
+
+async def main():
+    asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
+    lock = BackoffLock()
+    await asyncio.create_task(lock.acquire(), name="gone")  # it ends as soon as it is made
+    print(lock.statistics().owner.name)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="asyncio has eager tasks from 3.12 on")
+def test_statistics_name_an_eager_owner_that_has_ended() -> None:
+    # In a process of its own: CPython 3.12.1 crashes when asked for the coroutine of such a task.
+    result = subprocess.run([sys.executable, "-c", EAGER], capture_output=True, text=True)
+    assert (result.returncode, result.stdout) == (0, "gone\n"), result.stderr

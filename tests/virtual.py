@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 from itertools import repeat
 
-from backofflock._contention import Check, Contention, Observer, Waiter
+from backofflock import Schedule
+from backofflock._contention import Check, Contention, Observer
 from backofflock._key import new_key
+from backofflock._waiter import NEVER, Pledge, Waiter
+from backofflock.schedules import Rng
 
 
 class Clock:
@@ -19,7 +22,11 @@ class Clock:
 class VirtualWaiter(Waiter):
     """A waiter on a virtual clock that notes its wake-ups; a dead one cannot be woken."""
 
-    def __init__(self, clock: Clock, name: str = "waiter") -> None:
+    def __init__(
+        self, clock: Clock, name: str, window: float = 0.0, pledge: Pledge | None = None
+    ) -> None:
+        self.window = window
+        self.pledge = Pledge() if pledge is None else pledge
         self._clock = clock
         self._name = name
         self.wakeups = 0
@@ -39,25 +46,51 @@ class VirtualWaiter(Waiter):
         return True
 
 
-def no_check(waiter: Waiter, now: float) -> None:
-    """Know nothing of the holder."""
+class Scripted(Schedule):
+    """The delays that a test lists."""
+
+    def __init__(self, delays: Iterator[float], gives_up: bool) -> None:
+        self._delays = delays
+        self._gives_up = gives_up
+
+    @property
+    def gives_up(self) -> bool:
+        return self._gives_up
+
+    def delays(self, rng: Rng | None = None) -> Iterator[float]:
+        return self._delays
 
 
 class World:
     """A machine, its clock, and the waits that are under way."""
 
-    def __init__(self, *, fair_after: float | None = 0.0, wake_on_release: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        fair_after: float | None = 0.0,
+        wake_on_release: bool = True,
+        check: Check | None = None,
+        gives_up: bool = False,
+    ) -> None:
         self.clock = Clock()
+        self.window = NEVER if fair_after is None else fair_after
         self.machine = Contention(
-            new_key(), "a lock", fair_after=fair_after, wake_on_release=wake_on_release
+            new_key(),
+            "a lock",
+            Scripted(repeat(1.0), gives_up),
+            wake_on_release=wake_on_release,
+            check=check,
         )
 
-    def waiter(self, name: str = "waiter") -> VirtualWaiter:
-        return VirtualWaiter(self.clock, name)
+    def waiter(
+        self, name: str = "waiter", *, window: float | None = None, pledge: Pledge | None = None
+    ) -> VirtualWaiter:
+        return VirtualWaiter(self.clock, name, self.window if window is None else window, pledge)
 
-    def take(self) -> bool:
+    def take(self, window: float | None = None) -> bool:
         """Try as a newcomer does."""
-        return self.machine.try_take(None, self.clock.now)
+        window = self.window if window is None else window
+        return self.machine.try_take(None, self.clock.now, window)
 
     def release(self) -> None:
         """Release as the faces do: the key first, then the wake-up."""
@@ -72,17 +105,11 @@ class World:
         *,
         timeout: float | None = None,
         max_attempts: int | None = None,
-        check: Check = no_check,
         observe: Observer | None = None,
     ) -> Generator[float, None, None]:
-        return self.machine.contend(
-            waiter,
-            repeat(1.0) if delays is None else delays,
-            timeout=timeout,
-            max_attempts=max_attempts,
-            check=check,
-            observe=observe,
-        )
+        if delays is not None:
+            self.machine.schedule = Scripted(delays, gives_up=True)
+        return self.machine.contend(waiter, (timeout, max_attempts), observe)
 
 
 def acquires(policy: Generator[float, None, None]) -> bool:

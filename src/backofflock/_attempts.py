@@ -7,6 +7,7 @@ from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from ._face import observer
 from ._hosts import (
     Task,
     TaskWaiter,
@@ -16,6 +17,7 @@ from ._hosts import (
 )
 
 if TYPE_CHECKING:
+    from ._contention import Limits
     from ._face import Face
     from .threads import ThreadBackoffLock
 
@@ -91,9 +93,9 @@ class Attempts:
 
     __slots__ = ("_attempt", "_face", "_limits", "_over", "_policy", "_waiter")
 
-    def __init__(self, face: Face, timeout: float | None, max_attempts: int | None) -> None:
+    def __init__(self, face: Face, limits: Limits) -> None:
         self._face = face
-        self._limits = timeout, max_attempts
+        self._limits = limits
         self._attempt = Attempt(face, 0)
         self._waiter: TaskWaiter | ThreadWaiter
         self._policy: Generator[float, None, None] | None = None
@@ -107,8 +109,9 @@ class Attempts:
             raise StopAsyncIteration
         if self._policy is None:
             task = running_asyncio_task() or await trio_checkpoint()
-            if not self._first_try(task):
-                self._join(self._face._waiter(task))
+            face = self._face
+            if not self._first_try(task, face._window):
+                self._join(face._waiter(task, steps=True))
                 self._retry(task)
             return self._attempt
         waiter = self._waiter
@@ -128,16 +131,17 @@ class Attempts:
             self.close()
         return self._over
 
-    def _first_try(self, owner: Task | None) -> bool:
+    def _first_try(self, owner: Task | None, window: float) -> bool:
         attempt = self._attempt = Attempt(self._face, 1)
-        if self._face._contention.try_take(None, monotonic()):
+        if self._face._contention.try_take(None, monotonic(), window):
             attempt._to_enter = attempt.acquired = True
             self._face._owner = owner
         return attempt.acquired
 
     def _join(self, waiter: TaskWaiter | ThreadWaiter) -> None:
+        face = self._face
         self._waiter = waiter
-        self._policy = self._face._contend(waiter, *self._limits)
+        self._policy = face._contention.contend(waiter, self._limits, observer(face._on_wait))
 
     def _retry(self, owner: Task | None) -> None:
         """Let the policy try: note in the attempt the delay to sleep, or that it acquired."""
@@ -178,9 +182,10 @@ class ThreadAttempts(Attempts):
         if self._ends():
             raise StopIteration
         if self._policy is None:
-            if not self._first_try(None):
-                self._face._refuse_to_stall(stacklevel=3)
-                self._join(ThreadWaiter())
+            face = self._face
+            if not self._first_try(None, face._thread_window):
+                face._refuse_to_stall(stacklevel=3)
+                self._join(ThreadWaiter(face._thread_window))
                 self._retry(None)
             return self._attempt
         waiter = self._waiter

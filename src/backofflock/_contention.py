@@ -13,67 +13,37 @@ What holds, always:
   is no mutex. So a signal handler or finalizer may use the lock in the middle of anything here.
 - A waiter stands in the queue from its joining until it has the key or leaves, in order of arrival.
 - Nothing is handed to a waiter: one that is cancelled or dies has nothing to lose or give back.
-
-A waiter's fields, which others read and only it writes (`woken` and `promise` apart, which a waker
-writes too):
-
-=============  ====================================================================
-``since``      when it joined
-``promise``    when it will try next, at the latest; renewed by each nap and wake-up
-``woken``      a wake-up is on its way; cleared just before the try that answers it
-``ticket``     number in order of joining, for the distance from the front
-``attempt``    number of the try it is at, from 1
-``deadline``   when it gives up, or None
-=============  ====================================================================
+- Of the waiters that share a pledge, the first in the queue tries again and again; those behind it
+  may rest, for they are as alive as it is and their turn comes after its own.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from itertools import count
 
 from ._key import KEY, Key
+from ._waiter import NEVER, Waiter
 from .errors import AcquireTimeout
 from .records import WaitDetails
-from .schedules import LONGEST
+from .schedules import LONGEST, Rng, Schedule
 
-__all__ = ["GRACE", "Contention", "Waiter"]
+__all__ = ["GRACE", "Check", "Contention", "Limits", "Observer", "delay_after"]
 
 GRACE = 0.010
-"""Seconds by which a waiter may be late for its promise before others pass it over."""
+"""Seconds by which a waiter may be late for its promise before others pass it over.
 
-
-class Waiter(ABC):
-    """One acquisition that waits; the hosts say how it naps, is woken and tells the time."""
-
-    __slots__ = ("attempt", "deadline", "promise", "since", "ticket", "woken")
-
-    clock: Callable[[], float]
-    """Returns monotonic seconds, comparable between all waiters of a lock."""
-
-    attempt: int
-    since: float
-    promise: float
-    deadline: float | None
-    ticket: int
-    woken: bool
-
-    @property
-    @abstractmethod
-    def name(self) -> str:
-        """The name of the task or thread that waits."""
-
-    @abstractmethod
-    def wake(self) -> bool:
-        """End its nap, from any thread; return False if it can never run again."""
-
+Other values are measured by naming them: ``python -m benchmarks --only '*grace=*'``.
+"""
 
 Check = Callable[[Waiter, float], None]
 """Called after each failed try with the waiter and the time; raises to end the wait."""
 
 Observer = Callable[[WaitDetails], object]
+
+Limits = tuple[float | None, int | None]
+"""A waiter's timeout in seconds, and its most tries; None is no limit."""
 
 
 class Contention:
@@ -81,13 +51,18 @@ class Contention:
 
     __slots__ = (
         "cancellations",
+        "check",
         "contended",
-        "fair_after",
+        "grace",
         "key",
         "label",
+        "last_strict",
+        "lets_rest",
         "longest_wait",
         "next_ticket",
         "queue",
+        "rng",
+        "schedule",
         "timeouts",
         "total_wait",
         "tries",
@@ -96,14 +71,26 @@ class Contention:
     )
 
     def __init__(
-        self, key: Key, label: str, *, fair_after: float | None, wake_on_release: bool
+        self,
+        key: Key,
+        label: str,
+        schedule: Schedule,
+        *,
+        rng: Rng | None = None,
+        wake_on_release: bool = True,
+        check: Check | None = None,
     ) -> None:
         self.key = key
         self.label = label
-        self.queue: deque[Waiter] = deque()
-        self.fair_after = fair_after
+        self.schedule = schedule
+        self.rng = rng
         self.wake_on_release = wake_on_release
+        self.check = check
+        self.grace = GRACE
+        self.lets_rest = wake_on_release and not schedule.gives_up
+        self.queue: deque[Waiter] = deque()
         self.next_ticket = count().__next__
+        self.last_strict = -1
         # Counted by whoever has the key, so exactly; those below by anybody, so nearly.
         self.contended = 0
         self.total_wait = 0.0
@@ -113,14 +100,25 @@ class Contention:
         self.timeouts = 0
         self.cancellations = 0
 
-    def try_take(self, waiter: Waiter | None, now: float) -> bool:
-        """Take the key unless it is taken or left to another; `waiter` is None for a newcomer."""
+    def try_take(self, waiter: Waiter | None, now: float, window: float) -> bool:
+        """Take the key unless it is taken or left to another; `waiter` is None for a newcomer.
+
+        The first waiter may be overtaken while it has waited for less than its window and less than
+        `window`, that of whoever asks.
+        """
         if not self.key:
             return False
-        if self.queue and self._left_to_another(waiter, now):
-            # Is nobody on the way to it? Then its wake-up was lost, or has gone stale.
-            self.wake_next(now)
-            return False
+        try:
+            first = self.queue[0]
+            if first is not waiter:
+                # Those behind the first have waited less: before it is due, the key is nobody's.
+                waited = now - first.since
+                if (
+                    waited >= window or waited >= first.window or first.ticket <= self.last_strict
+                ) and self._left_to_another(first, waiter, now, window):
+                    return False
+        except IndexError:  # nobody waits
+            pass
         try:
             del self.key[0]
         except IndexError:
@@ -134,61 +132,82 @@ class Contention:
         joining, so either it sees the key or its waker sees it.
         """
         while self.wake_on_release:
-            waiter = self._next(now)
-            if waiter is None or waiter.woken:
+            try:
+                waiter: Waiter | None = self.queue[0]
+            except IndexError:
                 return
-            waiter.woken = True
-            waiter.promise = now
+            assert waiter is not None
+            oldest = now - self.grace
+            if waiter.woken_at < oldest or waiter.pledge.promise < oldest:
+                if waiter.gone():
+                    self._drop(waiter)  # its loop was closed, with or without a wake-up on its way
+                    continue
+                # The first is late. If nobody woke it, it may be on a loop that its holder kept
+                # busy; then a wake-up renews its promise, so that the holder cannot overtake it
+                # again and again.
+                waiter = self._keeper(now) or self._first_unwoken()
+                if waiter is None:
+                    return
+            if waiter.woken_at != NEVER:
+                return
+            waiter.woken_at = now
+            pledge = waiter.pledge
+            if pledge.promise < now:
+                pledge.promise = now
             if waiter.wake():
                 self.wakeups += 1
                 return
             self._drop(waiter)  # its loop is closed
 
     def contend(
-        self,
-        waiter: Waiter,
-        delays: Iterator[float],
-        *,
-        timeout: float | None,
-        max_attempts: int | None,
-        check: Check,
-        observe: Observer | None,
+        self, waiter: Waiter, limits: Limits, observe: Observer | None
     ) -> Generator[float, None, None]:
         """Queue until the key is taken: the policy of every waiter.
 
-        Yields seconds to nap; a wake-up may end the nap early. Returns when the waiter has the key.
-        Raises `AcquireTimeout` at a limit, and whatever `check` or `observe` raise. However it ends
-        (``close()`` for a cancelled waiter) the waiter has left the queue, and without the key
-        unless the generator returned.
+        Yields seconds to nap (infinity for a rest); a wake-up may end the nap early. Returns when
+        the waiter has the key. Raises `AcquireTimeout` at a limit, and whatever `check` or
+        `observe` raise. However it ends (``close()`` for a cancelled waiter) the waiter has left
+        the queue, and without the key unless the generator returned.
         """
-        clock, queue = waiter.clock, self.queue
-        now = waiter.since = waiter.promise = clock()
-        waiter.deadline = None if timeout is None else now + timeout
-        waiter.woken = False
-        waiter.ticket = self.next_ticket()
+        now = waiter.since = waiter.clock()
+        waiter.deadline = None if limits[0] is None else now + limits[0]
+        waiter.woken_at = NEVER
         waiter.attempt = 1
+        waiter.resting = (
+            self.lets_rest
+            and limits[1] is None
+            and observe is None
+            and waiter.window != NEVER
+            and self._follows_its_own(waiter)
+        )
+        waiter.ticket = waiter.pledge.last_ticket = self.next_ticket()
+        if waiter.window == 0.0:
+            self.last_strict = waiter.ticket
+        delays: Iterator[float] | None = None
         taken = False
         try:
-            queue.append(waiter)
+            self.queue.append(waiter)
             # The try after joining belongs to attempt 1: a release may have come in between.
-            while not (taken := self.try_take(waiter, now)):
-                check(waiter, now)
-                delay = self._next_delay(waiter, delays, now, timeout, max_attempts)
-                waiter.promise = now + delay
-                if observe is not None:
-                    observe(self._details(waiter, delay, now))
-                    delay = self.promise_anew(waiter, delay)  # it may have taken its time
-                yield delay
+            while not (taken := self.try_take(waiter, now, waiter.window)):
+                if self.check is not None:
+                    self.check(waiter, now)
+                if waiter.resting and (waiter.deadline is None or now < waiter.deadline):
+                    yield NEVER if waiter.deadline is None else waiter.deadline - now
+                    waiter.resting = False  # for good: whoever ends the rest leaves the tries to it
+                else:
+                    if delays is None:
+                        delays = self.schedule.delays(self.rng)
+                    yield self._nap(waiter, delays, now, limits, observe)
                 waiter.attempt += 1
-                now = waiter.promise = clock()
-                waiter.woken = False  # before the try: a release from here on wakes anew
+                now = waiter.clock()
+                waiter.woken_at = NEVER  # before the try: a release from here on wakes anew
             self._drop(waiter)
             self.contended += 1
             self.tries += waiter.attempt
-            waited = now - waiter.since
-            self.total_wait += waited
-            if waited > self.longest_wait:
-                self.longest_wait = waited
+            now -= waiter.since
+            self.total_wait += now
+            if now > self.longest_wait:
+                self.longest_wait = now
         except BaseException as error:
             if taken:  # interrupted between taking the key and saying so
                 self.key.append(KEY)
@@ -214,43 +233,32 @@ class Contention:
         now = waiter.clock()
         if waiter.deadline is not None:
             delay = max(0.0, min(delay, waiter.deadline - now))
-        waiter.promise = now + delay
+        waiter.promise(now + delay)
         return delay
 
-    def _left_to_another(self, waiter: Waiter | None, now: float) -> bool:
-        """Return whether a free key is reserved for a waiter other than `waiter`."""
-        fair_after = self.fair_after
-        if fair_after is None:
-            return False
-        try:
-            first = self.queue[0]
-        except IndexError:  # the last one has just left
-            return False
-        # Those behind the first have waited less: before it is its turn it is nobody's.
-        if first is waiter or now - first.since < fair_after:
-            return False
-        keeper = self._keeper(now)
-        return keeper is not None and keeper is not waiter and now - keeper.since >= fair_after
-
-    def _next(self, now: float) -> Waiter | None:
-        """Return the waiter to wake: the first that keeps its promises, else the first asleep.
-
-        A waiter that is late although nobody woke it may be on a loop that its holder kept busy; a
-        wake-up renews its promise, so that the holder cannot overtake it again and again.
-        """
-        try:
-            first = self.queue[0]
-        except IndexError:
-            return None
-        if first.promise >= now - GRACE:
-            return first
-        return self._keeper(now) or self._first_unwoken()
+    def _left_to_another(
+        self, first: Waiter, waiter: Waiter | None, now: float, window: float
+    ) -> bool:
+        """Return whether the free key is reserved for one before `waiter`, and see it woken."""
+        oldest = now - self.grace
+        if first.woken_at < oldest or first.pledge.promise < oldest:  # the first is late
+            keeper = self._keeper(now)
+            if keeper is None or keeper is waiter:
+                return False
+            waited = now - keeper.since
+            if waited < window and waited < keeper.window:
+                return False
+        elif first.woken_at != NEVER:
+            return True  # on its way
+        # Is nobody on the way to it? Then its wake-up was lost, or has gone stale.
+        self.wake_next(now)
+        return True
 
     def _keeper(self, now: float) -> Waiter | None:
-        """Return the first waiter that is not late for its promise."""
-        queue, oldest, place = self.queue, now - GRACE, 0
+        """Return the first waiter that is not late for its promise or to answer its wake-up."""
+        queue, oldest, place = self.queue, now - self.grace, 0
         try:
-            while (waiter := queue[place]).promise < oldest:
+            while (waiter := queue[place]).woken_at < oldest or waiter.pledge.promise < oldest:
                 place += 1
         except IndexError:
             return None
@@ -260,39 +268,47 @@ class Contention:
         """Return the first waiter that has no wake-up on its way."""
         queue, place = self.queue, 0
         try:
-            while (waiter := queue[place]).woken:
+            while (waiter := queue[place]).woken_at != NEVER:
                 place += 1
         except IndexError:
             return None
         return waiter
 
-    def _next_delay(
+    def _follows_its_own(self, waiter: Waiter) -> bool:
+        """Return whether one with the pledge of `waiter`, who is to join, stands in the queue."""
+        try:
+            return waiter.pledge.last_ticket >= self.queue[0].ticket
+        except IndexError:
+            return False
+
+    def _nap(
         self,
         waiter: Waiter,
         delays: Iterator[float],
         now: float,
-        timeout: float | None,
-        max_attempts: int | None,
+        limits: Limits,
+        observe: Observer | None,
+    ) -> float:
+        """Return the seconds to nap, promised and announced; raise AcquireTimeout at a limit."""
+        delay = self._next_delay(waiter, delays, now, limits)
+        waiter.promise(now + delay)
+        if observe is None:
+            return delay
+        observe(self._details(waiter, delay, now))
+        return self.promise_anew(waiter, delay)  # it may have taken its time
+
+    def _next_delay(
+        self, waiter: Waiter, delays: Iterator[float], now: float, limits: Limits
     ) -> float:
         """Return the seconds to nap, or raise AcquireTimeout at a limit."""
         deadline = waiter.deadline
-        if max_attempts is not None and waiter.attempt >= max_attempts:
-            reason = f"max_attempts={max_attempts}"
-        elif deadline is not None and now >= deadline:
-            reason = f"timeout={timeout}"
-        elif (delay := next(delays, None)) is None:
-            reason = "the schedule is exhausted"
-        elif not 0.0 <= delay <= LONGEST:  # NaN too: it would nap for ever
-            raise ValueError(
-                f"the schedule of lock {self.label!r} gave a delay of {delay!r} seconds; "
-                f"allowed is 0 to {LONGEST:g}"
-            )
-        else:
-            if self.fair_after is not None:
-                # Behind others, and with the key reserved for them, waking early is of no use.
-                delay *= 1 + self.ahead_of(waiter)
-            return delay if deadline is None else min(delay, deadline - now)
-        raise AcquireTimeout(self.label, waiter.attempt, now - waiter.since, reason)
+        is_late = deadline is not None and now >= deadline
+        waited = now - waiter.since
+        delay = delay_after(self.label, delays, limits, waiter.attempt, waited, is_late)
+        if waiter.window != NEVER:
+            # Behind others, and with the key reserved for them, waking early is of no use.
+            delay *= 1 + self.ahead_of(waiter)
+        return delay if deadline is None else min(delay, deadline - now)
 
     def ahead_of(self, waiter: Waiter) -> int:
         """Return how many waiters stand before `waiter`: by its ticket, so at the most."""
@@ -300,8 +316,7 @@ class Contention:
             ahead = waiter.ticket - self.queue[0].ticket
         except IndexError:
             return 0
-        most = len(self.queue) - 1
-        return most if ahead > most else max(0, ahead)
+        return max(0, min(ahead, len(self.queue) - 1))
 
     def _details(self, waiter: Waiter, delay: float, now: float) -> WaitDetails:
         deadline = waiter.deadline
@@ -316,16 +331,53 @@ class Contention:
         )
 
     def _leave(self, waiter: Waiter) -> None:
-        self._drop(waiter)
-        if self.queue and self.key:
+        joined = self._drop(waiter)  # interrupted early it never joined, and has no ticket yet
+        if joined and waiter.pledge.last_ticket == waiter.ticket:
+            waiter.pledge.last_ticket = -1  # who joins now had better try for itself
+        if not self.queue:
+            return
+        if self.key:
             self.wake_next(waiter.clock())
+        elif joined and not waiter.resting:
+            waiter.pass_on()
 
-    def _drop(self, waiter: Waiter) -> None:
+    def _drop(self, waiter: Waiter) -> bool:
+        """Take `waiter` out of the queue; return False if it is not in it."""
         try:
             self.queue.remove(waiter)
-        except ValueError:  # dropped by others already, its loop being closed
-            pass
+        except ValueError:  # dropped by others, its loop being closed
+            return False
+        return True
 
     def reinit_after_fork(self) -> None:
         """Forget all waiters: in a forked child their threads do not exist."""
         self.queue.clear()
+
+
+def delay_after(
+    label: str,
+    delays: Iterator[float],
+    limits: Limits,
+    attempt: int,
+    waited: float,
+    is_late: bool,
+) -> float:
+    """Return the delay after a failed try, or raise `AcquireTimeout`: it was the last.
+
+    `is_late`: the deadline that follows from the timeout has passed.
+    """
+    timeout, max_attempts = limits
+    if max_attempts is not None and attempt >= max_attempts:
+        reason = f"max_attempts={max_attempts}"
+    elif is_late:
+        reason = f"timeout={timeout}"
+    elif (delay := next(delays, None)) is None:
+        reason = "the schedule is exhausted"
+    elif not 0.0 <= delay <= LONGEST:  # NaN too: it would nap for ever
+        raise ValueError(
+            f"the schedule of lock {label!r} gave a delay of {delay!r} seconds; "
+            f"allowed is 0 to {LONGEST:g}"
+        )
+    else:
+        return delay
+    raise AcquireTimeout(label, attempt, waited, reason)

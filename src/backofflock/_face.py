@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 from abc import ABC, abstractmethod
 from asyncio import current_task
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import fields
 from enum import Enum
 from time import monotonic
 from types import TracebackType
-from typing import ClassVar, Final, NoReturn
+from typing import TYPE_CHECKING, ClassVar, Final, NoReturn
 
 from ._checks import Duration, attempts_limit, limit
-from ._contention import Contention, Observer, Waiter
+from ._contention import Check, Contention, Limits, Observer
 from ._hosts import (
+    Alarm,
     Alarms,
+    AsyncioWaiter,
     Task,
     TaskWaiter,
     task_info,
-    task_waiter,
     trio_checkpoint,
+    trio_waiter,
 )
 from ._key import KEY, ForeignKey, ForeignLock, Key, new_key
+from ._waiter import NEVER, Pledge
 from .records import LockStatistics, WaitDetails
-from .schedules import DEFAULT_SCHEDULE, Rng, Schedule
+from .schedules import DEFAULT_SCHEDULE, POLLING_SCHEDULE, Rng, Schedule
 
-__all__ = ["DEFAULT", "Default", "Face"]
+__all__ = ["DEFAULT", "Default", "Face", "chosen_limits", "observer", "refuse_unfit"]
 
 logger = logging.getLogger("backofflock")
 logger.addHandler(logging.NullHandler())
@@ -45,6 +49,41 @@ class Default(Enum):
 DEFAULT: Final = Default.DEFAULT
 
 
+def observer(on_wait: Observer | None) -> Observer | None:
+    """Return what is to be told of each nap: `on_wait`, and the log where it is listening."""
+    if not logger.isEnabledFor(logging.DEBUG):
+        return on_wait
+
+    def log_and_tell(details: WaitDetails) -> None:
+        extra = {field.name: getattr(details, field.name) for field in fields(details)}
+        logger.debug("%s", details, extra=extra)
+        if on_wait is not None:
+            on_wait(details)
+
+    return log_and_tell
+
+
+def refuse_unfit(schedule: object, on_wait: object, rng: object) -> None:
+    """Raise TypeError for a schedule, a hook or a source of randomness that is none."""
+    if not isinstance(schedule, Schedule):
+        raise TypeError(f"schedule must be a Schedule such as Linear(0.01), not {schedule!r}")
+    if on_wait is not None and (not callable(on_wait) or inspect.iscoroutinefunction(on_wait)):
+        raise TypeError(f"on_wait must be a plain function of one argument, not {on_wait!r}")
+    if rng is not None and not callable(getattr(rng, "random", None)):
+        raise TypeError(f"rng must have a method random(), as random.Random has, not {rng!r}")
+
+
+def chosen_limits(
+    default: Limits, timeout: Duration | Default | None, max_attempts: int | Default | None
+) -> Limits:
+    """Return the limits that were given, and for those that were not the default's."""
+    seconds, tries = default
+    return (
+        seconds if timeout is DEFAULT else limit("timeout", timeout),
+        tries if max_attempts is DEFAULT else attempts_limit("max_attempts", max_attempts),
+    )
+
+
 class Face(ABC):
     """A lock that tries, backs off and tries again; the base of both faces."""
 
@@ -52,23 +91,25 @@ class Face(ABC):
         "__weakref__",
         "_alarms",
         "_contention",
+        "_default_limits",
         "_key",
-        "_max_attempts",
         "_name",
         "_on_wait",
         "_owner",
         "_queue",
         "_released_by_hand",
-        "_rng",
-        "_schedule",
-        "_timeout",
+        "_thread_window",
+        "_window",
     )
 
-    _FAIR_AFTER: ClassVar[float]
+    _WINDOW: ClassVar[float] = 0.0
+    """Seconds for which a task may be overtaken, and overtake, by default."""
+    _THREAD_WINDOW: ClassVar[float] = 0.0
+    """The same for threads."""
 
     def __init__(
         self,
-        schedule: Schedule = DEFAULT_SCHEDULE,
+        schedule: Schedule | Default = DEFAULT,
         *,
         over: ForeignLock | None = None,
         timeout: Duration | None = None,
@@ -79,39 +120,38 @@ class Face(ABC):
         on_wait: Callable[[WaitDetails], object] | None = None,
         rng: Rng | None = None,
     ) -> None:
-        if not isinstance(schedule, Schedule):
-            raise TypeError(f"schedule must be a Schedule such as Linear(0.01), not {schedule!r}")
+        if schedule is DEFAULT:
+            wakes = wake_on_release and over is None
+            schedule = DEFAULT_SCHEDULE if wakes else POLLING_SCHEDULE
         if not isinstance(wake_on_release, bool):
             raise TypeError(f"wake_on_release must be True or False, not {wake_on_release!r}")
         if name is not None and not isinstance(name, str):
             raise TypeError(f"name must be a str or None, not {name!r}")
-        if on_wait is not None and (not callable(on_wait) or inspect.iscoroutinefunction(on_wait)):
-            raise TypeError(f"on_wait must be a plain function of one argument, not {on_wait!r}")
-        if rng is not None and not callable(getattr(rng, "random", None)):
-            raise TypeError(f"rng must have a method random(), as random.Random has, not {rng!r}")
-        self._schedule = schedule
-        self._timeout = limit("timeout", timeout)
-        self._max_attempts = attempts_limit("max_attempts", max_attempts)
+        refuse_unfit(schedule, on_wait, rng)
+        self._default_limits = chosen_limits((None, None), timeout, max_attempts)
         self._name = name
         self._on_wait = on_wait
-        self._rng = rng
         self._owner: Task | None = None
         self._released_by_hand = False  # once true it stays true
         self._key: Key = new_key() if over is None else ForeignKey(over)
+        self._window, self._thread_window = self._WINDOW, self._THREAD_WINDOW
+        if fair_after is not DEFAULT:
+            seconds = limit("fair_after", fair_after)
+            self._window = self._thread_window = NEVER if seconds is None else seconds
         self._contention = Contention(
             self._key,
             name if name is not None else f"{type(self).__name__} at {id(self):#x}",
-            fair_after=(
-                self._FAIR_AFTER if fair_after is DEFAULT else limit("fair_after", fair_after)
-            ),
+            schedule,
+            rng=rng,
             wake_on_release=wake_on_release,
+            check=self._check(),
         )
         self._queue = self._contention.queue
         self._alarms: Alarms = {}
 
     # -- in a task ---------------------------------------------------------------------------------
 
-    async def __aenter__(self) -> None:
+    async def _enter(self, limits: Limits | None = None, observe: Observer | None = None) -> None:
         task: Task | None
         try:
             task = current_task()
@@ -127,7 +167,24 @@ class Face(ABC):
             else:
                 self._owner = task
                 return
-        await self._acquire_in_task(task, self._timeout, self._max_attempts)
+        waiter = self._waiter(task)
+        policy = self._contention.contend(
+            waiter, limits or self._default_limits, observe or observer(self._on_wait)
+        )
+        try:
+            for seconds in policy:
+                await waiter.nap(seconds)
+        except BaseException:
+            self._contention.abandon(policy, waiter)
+            raise
+        self._owner = task
+
+    if TYPE_CHECKING:
+
+        async def __aenter__(self) -> None: ...
+
+    else:
+        __aenter__ = _enter  # a call from one to the other would cost a coroutine a waiter
 
     async def __aexit__(
         self,
@@ -144,54 +201,17 @@ class Face(ABC):
         if self._queue:
             self._contention.wake_next(monotonic())
 
-    async def _acquire_in_task(
-        self, task: Task, timeout: float | None, max_attempts: int | None
-    ) -> bool:
-        """Acquire in `task`, the running one, after its checkpoint if it needs one; return True."""
-        if self._key and not self._queue and self._contention.try_take(None, monotonic()):
-            self._owner = task
-            return True
-        waiter = self._waiter(task)
-        policy = self._contend(waiter, timeout, max_attempts)
-        try:
-            for seconds in policy:
-                await waiter.nap(seconds)
-        except BaseException:
-            self._contention.abandon(policy, waiter)
-            raise
-        self._owner = task
-        return True
+    def _waiter(self, task: Task, steps: bool = False) -> TaskWaiter:
+        """Return a new waiter for the running task; `steps`: its own code decides when to try."""
+        if not isinstance(task, asyncio.Task):
+            return trio_waiter(task, self._window)
+        loop, alarms = task.get_loop(), self._alarms
+        alarm = alarms.get(loop) or Alarm(loop, alarms, self._queue)
+        return AsyncioWaiter(task, self._window, alarm, Pledge() if steps else alarm)
 
-    def _waiter(self, task: Task) -> TaskWaiter:
-        return task_waiter(task, self._alarms)
-
-    def _contend(
-        self, waiter: Waiter, timeout: float | None, max_attempts: int | None
-    ) -> Generator[float, None, None]:
-        return self._contention.contend(
-            waiter,
-            self._schedule.delays(self._rng),
-            timeout=timeout,
-            max_attempts=max_attempts,
-            check=self._check,
-            observe=self._observer(),
-        )
-
-    def _check(self, waiter: Waiter, now: float) -> None:  # noqa: B027
-        """Raise if what this face knows of the holder makes waiting hopeless."""
-
-    def _observer(self) -> Observer | None:
-        on_wait = self._on_wait
-        if not logger.isEnabledFor(logging.DEBUG):
-            return on_wait
-
-        def log_and_tell(details: WaitDetails) -> None:
-            extra = {field.name: getattr(details, field.name) for field in fields(details)}
-            logger.debug("%s", details, extra=extra)
-            if on_wait is not None:
-                on_wait(details)
-
-        return log_and_tell
+    def _check(self) -> Check | None:
+        """Return what raises if what this face knows of the holder makes waiting hopeless."""
+        return None
 
     # -- for tasks and threads ---------------------------------------------------------------------
 
@@ -201,13 +221,9 @@ class Face(ABC):
 
     def _limits(
         self, timeout: Duration | Default | None, max_attempts: int | Default | None
-    ) -> tuple[float | None, int | None]:
-        return (
-            self._timeout if timeout is DEFAULT else limit("timeout", timeout),
-            self._max_attempts
-            if max_attempts is DEFAULT
-            else attempts_limit("max_attempts", max_attempts),
-        )
+    ) -> Limits:
+        """Return the limits of one acquisition: those given, else the constructor's."""
+        return chosen_limits(self._default_limits, timeout, max_attempts)
 
     def _give_back(self) -> None:
         """Release the held lock, whoever asks."""

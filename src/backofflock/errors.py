@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from anyio import WouldBlock as _AnyioWouldBlock
 
-__all__ = ["AcquireTimeout", "BackoffLockError", "OwnerDied", "WouldBlock"]
+__all__ = [
+    "AcquireTimeout",
+    "BackendRefused",
+    "BackendUnavailable",
+    "BackoffLockError",
+    "LeaseLost",
+    "OwnerDied",
+    "WouldBlock",
+]
 
 
 class BackoffLockError(Exception):
@@ -86,3 +94,63 @@ class OwnerDied(BackoffLockError, RuntimeError):
         self.owner = owner
         self.attempts = attempts
         self.waited = waited
+
+
+class LeaseLost(BackoffLockError):
+    """A lease ended before it was released: from then on another may hold the lock.
+
+    What was done since `remaining()` was last above 0 may have met what the next holder did.
+    Attributes: `lock` (its name), `fence` (of the lost lease), `held` (seconds) and `reason`.
+
+    >>> print(LeaseLost("orders", fence=7, held=30.0, reason="it could not be renewed in time"))
+    the lease of lock 'orders' with fence 7 was lost after 30.000 seconds: it could not be \
+renewed in time
+    """
+
+    def __init__(self, lock: str, fence: int, held: float, reason: str) -> None:
+        super().__init__(
+            f"the lease of lock {lock!r} with fence {fence} was lost after {held:.3f} seconds: "
+            f"{reason}"
+        )
+        self.lock = lock
+        self.fence = fence
+        self.held = held
+        self.reason = reason
+
+
+class _BackendError(BackoffLockError):
+    """What a backend made of a call."""
+
+    _did: ClassVar[str]
+
+    def __init__(self, backend: str, call: str, reason: str) -> None:
+        super().__init__(f"{backend} {self._did} {call}: {reason}")
+        self.backend = backend
+        self.call = call
+        self.reason = reason
+
+
+class BackendUnavailable(_BackendError, ConnectionError):
+    """A backend did not answer, so nobody knows whether it did what it was asked.
+
+    Waiting locks back off and try again; where one gives up, this is the cause of its
+    `AcquireTimeout`. Attributes: `backend` (without passwords), `call` and `reason`.
+
+    >>> print(BackendUnavailable("redis://db:6379/0", "try_acquire", "connection refused"))
+    redis://db:6379/0 did not answer try_acquire: connection refused
+    """
+
+    _did = "did not answer"
+
+
+class BackendRefused(_BackendError):
+    """A backend answered, and will not do what it was asked however often one tries.
+
+    It wants another password, is no such server, or its directory cannot be written. Attributes:
+    `backend` (without passwords), `call` and `reason`.
+
+    >>> print(BackendRefused("redis://db:6379/0", "try_acquire", "invalid password"))
+    redis://db:6379/0 refused try_acquire: invalid password
+    """
+
+    _did = "refused"

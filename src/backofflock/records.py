@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from anyio import TaskInfo
 
-__all__ = ["LockStatistics", "WaitDetails"]
+__all__ = ["LeaseStatistics", "LockStatistics", "WaitDetails"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,5 +64,37 @@ class LockStatistics:
     """Waiters that left without the lock for another reason: cancelled, or an error."""
     total_wait: float
     """Seconds waited by all those who got the lock."""
+    longest_wait: float
+    """The longest of these waits."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseStatistics:
+    """A snapshot of a distributed lock in this process, and what it has cost so far.
+
+    Counted for one lock object; ``locked`` and ``tasks_waiting`` are of all that share its name and
+    backend in this process. Times are in seconds.
+    """
+
+    locked: bool
+    """Whether this process has the lock, or one of it is asking for it."""
+    tasks_waiting: int
+    """Tasks and threads of this process that wait for their turn to ask."""
+    acquired: int
+    """Leases given out."""
+    contended: int
+    """How many of them took more than one request, or had to wait for others of this process."""
+    attempts: int
+    """Requests to acquire."""
+    unanswered: int
+    """Requests to acquire or release of which nobody knows whether they were carried out."""
+    lost: int
+    """Leases that ended before they were released."""
+    timeouts: int
+    """Waiters that reached a limit and raised `AcquireTimeout`."""
+    cancellations: int
+    """Waiters that left without a lease for another reason: cancelled, or an error."""
+    total_wait: float
+    """Seconds waited by all those who got a lease."""
     longest_wait: float
     """The longest of these waits."""

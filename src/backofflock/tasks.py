@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from time import monotonic
-from typing import ClassVar, cast
+from typing import cast
 
 from ._attempts import Attempts
 from ._checks import Duration
-from ._contention import Waiter
+from ._contention import Check
 from ._face import DEFAULT, Default, Face
 from ._hosts import (
     TaskWaiter,
     has_ended,
-    running_asyncio_task,
     running_task,
     task_name,
-    trio_checkpoint,
 )
+from ._waiter import Waiter
 from .errors import OwnerDied, WouldBlock
 
 __all__ = ["BackoffLock"]
@@ -43,8 +42,10 @@ class BackoffLock(Face):
 
     Arguments (times are seconds or a `datetime.timedelta`):
 
-    - `schedule`: the delays between tries, `DEFAULT_SCHEDULE` if not given. With wake-ups on, a
-      delay is an upper bound.
+    - `schedule`: the delays between tries. With wake-ups on, a delay is an upper bound, and of the
+      tasks that wait on one event loop only the first tries again and again, unless a task limits
+      its tries or somebody watches it. Not given, it is `DEFAULT_SCHEDULE`, or `POLLING_SCHEDULE`
+      where nobody wakes a waiter.
     - `over`: a lock to keep the key in, with ``acquire(False)`` and ``release()``: of `threading`,
       of `multiprocessing`, or a `ThreadBackoffLock`. It is tried once here to see that it excludes.
       Whoever uses it directly is outside of the queue and wakes nobody.
@@ -53,6 +54,7 @@ class BackoffLock(Face):
     - `fair_after`: once the first waiter has waited this long, a free key is left to it and
       newcomers queue behind. 0, the default, is first come, first served; ``None`` never reserves,
       and a task that loops on the lock may starve the others.
+      Source of the default: a task that overtakes saves no switch, and the others starve.
     - `wake_on_release`: whether a release ends the nap of the next waiter. False is the textbook
       lock: every nap is slept out.
     - `name`: stands in messages, logs and the repr.
@@ -67,8 +69,6 @@ class BackoffLock(Face):
     """
 
     __slots__ = ()
-
-    _FAIR_AFTER: ClassVar[float] = 0.0
 
     async def acquire(
         self,
@@ -91,9 +91,8 @@ class BackoffLock(Face):
         ...     lock.release()
         >>> asyncio.run(main())
         """
-        limits = self._limits(timeout, max_attempts)
-        task = running_asyncio_task() or await trio_checkpoint()
-        return await self._acquire_in_task(task, *limits)
+        await self._enter(self._limits(timeout, max_attempts))
+        return True
 
     def acquire_nowait(self) -> None:
         """Take the lock at once, or raise `WouldBlock`: taken, or reserved for a waiter.
@@ -103,7 +102,7 @@ class BackoffLock(Face):
         task = running_task()
         if self._owner is task:
             raise RuntimeError(self._reacquired(task_name(task)))
-        if not self._contention.try_take(None, monotonic()):
+        if not self._contention.try_take(None, monotonic(), self._window):
             raise WouldBlock(self._contention.label, len(self._queue))
         self._owner = task
 
@@ -144,9 +143,12 @@ class BackoffLock(Face):
         >>> asyncio.run(main())
         'mine at attempt 1'
         """
-        return Attempts(self, *self._limits(timeout, max_attempts))
+        return Attempts(self, self._limits(timeout, max_attempts))
 
-    def _check(self, waiter: Waiter, now: float) -> None:
+    def _check(self) -> Check:
+        return self._look_at_owner
+
+    def _look_at_owner(self, waiter: Waiter, now: float) -> None:
         owner = self._owner
         if owner is None:
             return

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from anyio import TaskInfo
 
-from ._asyncio import Alarms, AsyncioWaiter
+from ._asyncio import Alarm, Alarms, AsyncioWaiter
 from ._thread import ThreadWaiter
 
 if TYPE_CHECKING:
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from ._trio import TrioWaiter
 
 __all__ = [
+    "Alarm",
     "Alarms",
+    "AsyncioWaiter",
     "Task",
     "TaskWaiter",
     "ThreadWaiter",
@@ -32,8 +34,8 @@ __all__ = [
     "running_task",
     "task_info",
     "task_name",
-    "task_waiter",
     "trio_checkpoint",
+    "trio_waiter",
 ]
 
 Task: TypeAlias = "asyncio.Task[Any] | TrioTask"
@@ -72,13 +74,11 @@ async def trio_checkpoint() -> TrioTask:
     return task
 
 
-def task_waiter(task: Task, alarms: Alarms) -> TaskWaiter:
-    """Return a new waiter for `task`, which is the running one."""
-    if isinstance(task, asyncio.Task):
-        return AsyncioWaiter(task, alarms)
+def trio_waiter(task: TrioTask, window: float) -> TrioWaiter:
+    """Return a new waiter for `task`, the running one of trio."""
     from ._trio import TrioWaiter
 
-    return TrioWaiter(task)
+    return TrioWaiter(task, window)
 
 
 def task_name(task: Task) -> str:
@@ -88,7 +88,11 @@ def task_name(task: Task) -> str:
 
 def task_info(task: Task) -> TaskInfo:
     """Return anyio's description of a task, equal to what ``anyio.get_current_task()`` gives it."""
-    coro: Any = task.get_coro() if isinstance(task, asyncio.Task) else task.coro
+    if isinstance(task, asyncio.Task):
+        # Of an eager task that has ended, CPython 3.12 before 3.12.3 crashes on this question.
+        coro: Any = None if task.done() else task.get_coro()
+    else:
+        coro = task.coro
     return TaskInfo(id(task), None, task_name(task), coro)
 
 
@@ -96,7 +100,12 @@ def has_ended(task: Task) -> bool:
     """Return whether `task` will never run again: finished, or its loop closed."""
     if isinstance(task, asyncio.Task):
         return task.done() or task.get_loop().is_closed()
-    return getattr(task.coro, "cr_frame", None) is None
+    # Not by its frame: to ask for that of a coroutine that runs in another thread is unsafe without
+    # the GIL (python/cpython#144446). Most that live say so themselves, which is cheaper.
+    coro, nursery = task.coro, task.parent_nursery
+    if getattr(coro, "cr_suspended", False) or getattr(coro, "cr_running", False):
+        return False
+    return nursery is None or task not in nursery.child_tasks
 
 
 def in_event_loop() -> bool:

@@ -4,29 +4,35 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import AbstractEventLoop, Future, Task, _get_running_loop
+from collections import deque
 from collections.abc import Awaitable
 from heapq import heapify, heappop, heappush
 from itertools import count
-from math import inf
 from time import monotonic
-from typing import Any
+from typing import Any, cast
 
-from .._contention import Waiter
+from .._waiter import NEVER, Pledge, Waiter
 
-__all__ = ["Alarms", "AsyncioWaiter"]
+__all__ = ["WATCH", "Alarm", "Alarms", "AsyncioWaiter"]
+
+WATCH = 0.032
+"""Seconds after which a loop that has waiters at rest looks after the first of them."""
 
 
 class AsyncioWaiter(Waiter):
-    """A wait of one asyncio task; create it in the task."""
+    """A wait of one asyncio task; create it in the task.
 
-    __slots__ = ("_alarm", "_loop", "_nap", "nap_ends", "task")
+    Its pledge is the loop's, unless the task's own code decides when to try.
+    """
 
-    def __init__(self, task: Task[Any], alarms: Alarms) -> None:
+    __slots__ = ("_nap", "alarm", "task")
+
+    def __init__(self, task: Task[Any], window: float, alarm: Alarm, pledge: Pledge) -> None:
         self.task = task
-        self._loop = loop = task.get_loop()
-        self._alarm = alarms.get(loop) or Alarm(loop, alarms)
+        self.window = window
+        self.alarm = alarm
+        self.pledge = pledge
         self._nap: Future[None] | None = None
-        self.nap_ends = 0.0
 
     @property
     def name(self) -> str:
@@ -35,26 +41,46 @@ class AsyncioWaiter(Waiter):
 
     clock = staticmethod(monotonic)
 
+    def promise(self, when: float) -> None:
+        """Promise to try at `when`; the loop keeps its own promise, by its alarm."""
+        if self.pledge is not self.alarm:
+            self.pledge.promise = when
+
     def nap(self, seconds: float) -> Awaitable[None]:
         """Sleep for `seconds` or until woken; a cancel ends it with CancelledError."""
-        if seconds <= 0.0 or self.woken:
+        if seconds <= 0.0 or self.woken_at != NEVER:
             return asyncio.sleep(0)
-        self._nap = nap = self._loop.create_future()
-        self._alarm.set(self, seconds)
+        alarm = self.alarm
+        nap: Future[None] = Future(loop=alarm.loop)
+        self._nap = nap
+        if seconds != NEVER:
+            alarm.set(nap, seconds)
+        if self.resting and not alarm.watches:
+            alarm.watch()
         return nap
 
     def wake(self) -> bool:
         """End the nap, from any thread; return False if the loop is closed."""
-        if _get_running_loop() is self._loop:
+        if _get_running_loop() is self.alarm.loop:
             nap = self._nap
             if nap is not None and not nap.done():
                 nap.set_result(None)
             return True
         try:
-            self._loop.call_soon_threadsafe(self.end_nap)
+            self.alarm.loop.call_soon_threadsafe(self.end_nap)
         except RuntimeError:
             return False
         return True
+
+    def gone(self) -> bool:
+        """Return whether the loop is closed."""
+        return self.alarm.loop.is_closed()
+
+    def pass_on(self) -> None:
+        """End the rest of the first whom the loop vouches for."""
+        first = self.alarm.first()
+        if first is not None and first.resting:
+            first.wake()
 
     def end_nap(self) -> None:
         """End the nap, in the thread of the loop."""
@@ -62,62 +88,101 @@ class AsyncioWaiter(Waiter):
         if nap is not None and not nap.done():
             nap.set_result(None)
 
-    def naps_until(self, time: float) -> bool:
-        """Return whether it naps, and `time` is when the nap shall end."""
-        nap = self._nap
-        return time == self.nap_ends and nap is not None and not nap.done()
 
+class Alarm(Pledge):
+    """The one timer of a lock's waiters on a loop, and their pledge: it promises to ring.
 
-class Alarm:
-    """The one timer of a lock's waiters on a loop, due when the first of their naps ends.
-
-    Most naps are cut short by a wake-up. To arm and cancel a timer for each costs more than all
-    the rest of the wait; here a nap costs a place in a heap, which is left to go stale.
+    It ends the naps that are over, and the rest of the first of its waiters in the queue if that is
+    still the one it was `WATCH` ago. Most naps are cut short by a wake-up: to arm and cancel a
+    timer for each would cost more than all the rest of the wait; here a nap costs a place in a
+    heap, which is left to go stale, and a rest nothing.
     """
 
-    __slots__ = ("_alarms", "_due", "_heap", "_loop", "_purge_at", "_serial", "_timer")
+    __slots__ = (
+        "_alarms",
+        "_heap",
+        "_purge_at",
+        "_queue",
+        "_rings_at",
+        "_serial",
+        "_timer",
+        "_watched",
+        "loop",
+        "watches",
+    )
 
-    def __init__(self, loop: AbstractEventLoop, alarms: Alarms) -> None:
+    def __init__(self, loop: AbstractEventLoop, alarms: Alarms, queue: deque[Waiter]) -> None:
         for other in list(alarms):
             if other.is_closed():
                 alarms.pop(other, None)
         alarms[loop] = self
+        super().__init__()
+        self.loop = loop
+        self.promise = monotonic()
+        self.watches = False
         self._alarms = alarms
-        self._loop = loop
-        self._heap: list[tuple[float, int, AsyncioWaiter]] = []
-        self._serial = count().__next__  # two naps of a waiter may end at the same time
+        self._queue = queue
+        self._heap: list[tuple[float, int, Future[None]]] = []
+        self._serial = count().__next__  # two naps may end at the same time
         self._purge_at = 64
-        self._due = inf
         self._timer: asyncio.TimerHandle | None = None
+        self._rings_at = NEVER
+        self._watched = -1
 
-    def set(self, waiter: AsyncioWaiter, seconds: float) -> None:
-        """End the nap of `waiter` after `seconds`."""
-        waiter.nap_ends = ends = monotonic() + seconds
-        heappush(self._heap, (ends, self._serial(), waiter))
-        if ends < self._due:
-            if self._timer is not None:
-                self._timer.cancel()
-            self._due = ends
-            self._timer = self._loop.call_later(seconds, self._ring)
+    def set(self, nap: Future[None], seconds: float) -> None:
+        """End `nap` after `seconds`."""
+        now = monotonic()
+        heappush(self._heap, (now + seconds, self._serial(), nap))
+        self._ring_by(now + seconds, now)
         if len(self._heap) >= self._purge_at:
-            self._heap = [entry for entry in self._heap if entry[2].naps_until(entry[0])]
+            self._heap = [entry for entry in self._heap if not entry[2].done()]
             heapify(self._heap)
             self._purge_at = max(64, 4 * len(self._heap))
+
+    def watch(self) -> None:
+        """Ring within `WATCH`, and look after those who rest."""
+        self.watches = True
+        now = monotonic()
+        self._ring_by(now + WATCH, now)
+
+    def _ring_by(self, when: float, now: float) -> None:
+        # Not by the promise: that is a waker's to renew as well.
+        if self._timer is None or when < self._rings_at:
+            if self._timer is not None:
+                self._timer.cancel()
+            self.promise = self._rings_at = when
+            self._timer = self.loop.call_later(when - now, self._ring)
 
     def _ring(self) -> None:
         now = monotonic()
         heap = self._heap
-        while heap and (heap[0][0] <= now or not heap[0][2].naps_until(heap[0][0])):
-            ends, _, waiter = heappop(heap)
-            if waiter.naps_until(ends):
-                waiter.end_nap()
+        while heap and (heap[0][0] <= now or heap[0][2].done()):
+            nap = heappop(heap)[2]
+            if not nap.done():
+                nap.set_result(None)
+        self._timer = None
+        first = self.first()
+        if first is None:
+            self.watches = False
+        elif self.watches or not heap:  # whose nap has just ended may nap again, by this alarm
+            if first.resting and first.ticket == self._watched:
+                first.end_nap()  # no progress since the last time
+            self._watched = first.ticket
+            self._ring_by(now + WATCH, now)
         if heap:
-            self._due = heap[0][0]
-            self._timer = self._loop.call_later(self._due - now, self._ring)
-        else:
-            self._due = inf
-            self._timer = None
-            self._alarms.pop(self._loop, None)
+            self._ring_by(heap[0][0], now)
+        if self._timer is None and self._alarms.get(self.loop) is self:
+            del self._alarms[self.loop]
+
+    def first(self) -> AsyncioWaiter | None:
+        """Return the first in the queue that this alarm vouches for."""
+        queue, place = self._queue, 0
+        try:
+            while (waiter := queue[place]).pledge is not self:
+                place += 1
+        except IndexError:
+            return None
+        return cast("AsyncioWaiter", waiter)
 
 
 Alarms = dict[AbstractEventLoop, Alarm]

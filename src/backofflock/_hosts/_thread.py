@@ -6,7 +6,7 @@ import threading
 import time
 from _thread import allocate_lock
 
-from .._contention import Waiter
+from .._waiter import Pledge, Waiter
 
 __all__ = ["ThreadWaiter"]
 
@@ -16,7 +16,9 @@ class ThreadWaiter(Waiter):
 
     __slots__ = ("_gate",)
 
-    def __init__(self) -> None:
+    def __init__(self, window: float) -> None:
+        self.window = window
+        self.pledge = Pledge()
         self._gate = allocate_lock()  # taken while there is nothing to wake up for
         self._gate.acquire()
 

@@ -5,9 +5,15 @@ from __future__ import annotations
 import time
 
 import trio
-from trio.lowlevel import Abort, Task, current_trio_token, wait_task_rescheduled
+from trio.lowlevel import (
+    Abort,
+    Task,
+    current_task,
+    current_trio_token,
+    wait_task_rescheduled,
+)
 
-from .._contention import Waiter
+from .._waiter import Pledge, Waiter
 
 __all__ = ["TrioWaiter"]
 
@@ -21,8 +27,10 @@ class TrioWaiter(Waiter):
 
     __slots__ = ("_parked", "_token", "clock", "task")
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task, window: float) -> None:
         self.task = task
+        self.window = window
+        self.pledge = Pledge()
         self._token = current_trio_token()
         self._parked = False
         ahead = trio.current_time() - time.monotonic()
@@ -42,7 +50,7 @@ class TrioWaiter(Waiter):
 
     async def nap(self, seconds: float) -> None:
         """Sleep for `seconds` or until woken; a checkpoint, so a cancel ends it."""
-        if seconds <= 0.0 or self.woken:
+        if seconds <= 0.0:
             await trio.lowlevel.checkpoint()
             return
         with trio.CancelScope(deadline=trio.current_time() + seconds):
@@ -52,11 +60,13 @@ class TrioWaiter(Waiter):
     def wake(self) -> bool:
         """End the nap, from any thread; return False if the run is over."""
         try:
-            if current_trio_token() is self._token:
+            # A task runs, so that this is no finalizer or signal handler in the middle of trio's
+            # own scheduler, which would lose the task. Nor is it the one that is about to sleep.
+            if current_task() is not self.task and current_trio_token() is self._token:
                 self._end_nap()
                 return True
         except RuntimeError:
-            pass  # this thread runs no trio
+            pass  # this thread runs no task of trio
         try:
             self._token.run_sync_soon(self._end_nap)
         except trio.RunFinishedError:
