@@ -1,0 +1,267 @@
+"""Who renews a lease while its holder works.
+
+A timer and a task of asyncio, a system task of trio, or a timer and a thread. On asyncio and in
+threads nothing runs before the first renewal is due.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+import threading
+from collections.abc import Awaitable, Callable
+from heapq import heapify, heappop, heappush
+from itertools import count
+from math import inf
+from time import monotonic
+from typing import Any, Protocol
+
+import anyio
+
+from ..leases import Lease
+from ._policy import DAY, Nap
+
+__all__ = ["AsyncioKeeper", "Keeper", "TaskKeeper", "ThreadKeeper", "TrioKeeper"]
+
+logger = logging.getLogger("backofflock")
+
+
+class Keeper(Protocol):
+    """Renews a lease until it is lost or `stop` is called."""
+
+    def stop(self) -> None:
+        """Renew no more."""
+
+
+def _end(lease: Lease, reason: str) -> bool:
+    """Note the loss of a lease; return False if it has ended before."""
+    if not lease.lost.end(reason):
+        return False
+    logger.error("%s", lease.loss())
+    return True
+
+
+class _TaskKeeper:
+    """Renews a lease in a task, which calls `on_loss` when it is lost."""
+
+    def __init__(
+        self,
+        lease: Lease,
+        first: Nap,
+        renew: Callable[[Nap], Awaitable[str]],
+        on_loss: Callable[[], None],
+    ) -> None:
+        self._lease = lease
+        self._first = first
+        self._renew = renew
+        self._on_loss = on_loss
+        self._begin()
+
+    def _begin(self) -> None:
+        raise NotImplementedError
+
+    async def _run(self, first: Nap) -> None:
+        try:
+            reason = await self._renew(first)
+        except Exception as error:
+            reason = f"it could not be renewed: {error}"
+        if _end(self._lease, reason):
+            self._on_loss()
+
+
+class AsyncioKeeper(_TaskKeeper):
+    """Renews a lease on the running loop of asyncio."""
+
+    def _begin(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._task: asyncio.Task[None] | None = None
+        self._stopped = False
+        self._timer = self._loop.call_later(self._first.seconds, self._first_is_due)
+
+    def _first_is_due(self) -> None:
+        name = f"lease of {self._lease.name}"
+        self._task = self._loop.create_task(self._run(Nap(0.0)), name=name)
+        self._task.add_done_callback(self._has_ended)
+
+    def _has_ended(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled():  # if not by us, then by one that cancels all tasks of the loop
+            self._look_at_deadline()
+
+    def _look_at_deadline(self) -> None:
+        if self._stopped or self._loop.is_closed():
+            return
+        if not self._lease.lost.is_set():
+            seconds = min(self._lease.remaining(), DAY)
+            self._timer = self._loop.call_later(seconds, self._look_at_deadline)
+        elif _end(self._lease, self._lease.lost.reason):
+            self._on_loss()
+
+    def stop(self) -> None:
+        """Renew no more; call it in the thread of the loop."""
+        self._stopped = True
+        self._timer.cancel()
+        if self._task is not None:
+            self._task.cancel()
+
+    def is_orphan(self) -> bool:
+        """Return whether the loop was closed."""
+        return self._loop.is_closed()
+
+
+class TrioKeeper(_TaskKeeper):
+    """Renews a lease in a system task of the running trio."""
+
+    def _begin(self) -> None:
+        self._scope = anyio.CancelScope()
+        self._is_over = False
+        lowlevel: Any = sys.modules["trio"].lowlevel
+        lowlevel.spawn_system_task(self._run_in_scope, name=f"lease of {self._lease.name}")
+
+    async def _run_in_scope(self) -> None:
+        try:
+            with self._scope:
+                await self._run(self._first)
+                await anyio.sleep_forever()  # lost; as long as this sleeps, trio runs
+        except BaseException:
+            self._is_over = True  # not by a stop, which ends in the scope, but with trio itself
+            raise
+
+    def stop(self) -> None:
+        """Renew no more; call it in the thread of trio."""
+        self._scope.cancel()
+
+    def is_orphan(self) -> bool:
+        """Return whether the run of trio is over."""
+        return self._is_over
+
+
+TaskKeeper = AsyncioKeeper | TrioKeeper
+
+
+class ThreadKeeper:
+    """Renews a lease in a thread of its own, from the time of the first renewal."""
+
+    def __init__(
+        self, lease: Lease, first: Nap, renew: Callable[[Callable[[float], bool]], str]
+    ) -> None:
+        self._lease = lease
+        self._renew = renew
+        self._is_stopped = False
+        self._stopped: threading.Event | None = None
+        """Made for the thread that waits for it: most leases are released before there is one."""
+        self._alarm = clockwork().call_at(monotonic() + first.seconds, self._first_is_due)
+
+    def _first_is_due(self) -> None:
+        if self._lease.lost.is_set():  # or the acquire was interrupted
+            _end(self._lease, self._lease.lost.reason)
+            return
+        self._stopped = threading.Event()  # here, and only then the look: `stop` does it in reverse
+        if self._is_stopped:
+            return
+        name = f"lease of {self._lease.name}"
+        try:
+            threading.Thread(target=self._run, name=name, daemon=True).start()
+        except RuntimeError as error:  # the system has no more threads to give
+            _end(self._lease, f"it could not be renewed: {error}")
+
+    def _run(self) -> None:
+        stopped = self._stopped
+        assert stopped is not None
+        try:
+            reason = self._renew(stopped.wait)
+        except Exception as error:
+            reason = f"it could not be renewed: {error}"
+        if not self._is_stopped:
+            _end(self._lease, reason)
+
+    def stop(self) -> None:
+        """Renew no more; one that is under way may still be answered."""
+        self._is_stopped = True
+        if self._stopped is not None:
+            self._stopped.set()
+        self._alarm.cancel()
+
+
+class _Alarm:
+    """A function that is to be called, unless it is cancelled before."""
+
+    __slots__ = ("_clockwork", "act")
+
+    def __init__(self, clockwork: _Clockwork, act: Callable[[], None]) -> None:
+        self._clockwork = clockwork
+        self.act: Callable[[], None] | None = act
+
+    def cancel(self) -> None:
+        """Do not call it."""
+        if self.act is not None:
+            self.act = None
+            self._clockwork.note_cancelled()
+
+
+class _Clockwork:
+    """One thread that starts what is due, for all leases of the threads of this process."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, _Alarm]] = []
+        self._number = count().__next__
+        self._changed = threading.Condition()
+        self._cancelled = 0
+        self._wakes_at = inf
+        """When its thread looks next: most alarms are set for later, and need not wake it."""
+        self._thread = threading.Thread(target=self._run, name="backofflock leases", daemon=True)
+        self._thread.start()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether its thread runs: in a forked child it does not."""
+        return self._thread.is_alive()
+
+    def call_at(self, when: float, act: Callable[[], None]) -> _Alarm:
+        """Call `act`, which must return at once, at a time of `time.monotonic`."""
+        alarm = _Alarm(self, act)
+        with self._changed:
+            heappush(self._heap, (when, self._number(), alarm))
+            if when < self._wakes_at:
+                self._changed.notify()
+        return alarm
+
+    def note_cancelled(self) -> None:
+        """Forget the cancelled once they are the most."""
+        with self._changed:
+            self._cancelled += 1
+            if self._cancelled > 64 and self._cancelled * 2 > len(self._heap):
+                self._heap = [entry for entry in self._heap if entry[2].act is not None]
+                heapify(self._heap)
+                self._cancelled = 0
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._wakes_at = self._heap[0][0] if self._heap else inf
+                left = self._wakes_at - monotonic()
+                if left > 0:
+                    self._changed.wait(min(left, threading.TIMEOUT_MAX))
+                    continue
+                act = heappop(self._heap)[2].act
+            if act is not None:
+                act()
+
+
+_clockwork: _Clockwork | None = None
+_starting = threading.Lock()
+
+
+def clockwork() -> _Clockwork:
+    """Return the clockwork of this process, started when it is first needed."""
+    global _clockwork
+    if _clockwork is None or not _clockwork.is_alive:
+        with _starting:
+            if _clockwork is None or not _clockwork.is_alive:
+                _clockwork = _Clockwork()
+    return _clockwork
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_starting._at_fork_reinit)  # type: ignore[attr-defined]

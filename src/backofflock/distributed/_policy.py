@@ -1,0 +1,188 @@
+"""What a distributed lock does between its requests: two generators that neither sleep nor send.
+
+They yield what is to be done next, an `Ask` or a `Nap`, and are sent the answer of the backend or
+thrown its error. Tasks and threads do it, each in their way; tests play the backend. So there is
+one policy for all of them, as with the lock of one process.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from math import inf
+from typing import Any, Literal, TypeAlias
+
+from .._contention import Limits, Observer, delay_after
+from ..errors import AcquireTimeout, BackendUnavailable
+from ..leases import Busy, Grant, Lease, clock
+from ..records import WaitDetails
+from ..schedules import LONGEST, Exponential, Rng, Schedule
+
+__all__ = ["DAY", "TAKEN", "Ask", "Nap", "Pursuit", "Steps", "keep"]
+
+logger = logging.getLogger("backofflock")
+
+LAST_TRY = 1.0
+"""Seconds that a request may take which is sent at the deadline: less would make it one in vain."""
+
+TAKEN = "another has it, or its key was deleted"
+"""Why a lease ended that the backend says is not held any more."""
+
+RENEWAL_RETRIES = Exponential(initial=0.05, cap=1.0, jitter=0.5)
+"""Delays between renewals while the backend does not answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Send a request to the backend; it counts as unanswered after `within` seconds."""
+
+    call: Literal["try_acquire", "renew"]
+    within: float
+
+
+@dataclass(frozen=True, slots=True)
+class Nap:
+    """Let so many seconds pass."""
+
+    seconds: float
+
+
+Steps: TypeAlias = Generator[Ask | Nap, Any, Any]
+
+
+@dataclass(slots=True)
+class Pursuit:
+    """One acquisition, from its first request to its lease. Its `steps` return that."""
+
+    name: str
+    token: str
+    waiter: str
+    ttl: float
+    request_timeout: float
+    schedule: Schedule
+    rng: Rng | None
+    limits: Limits
+    since: float
+    observe: Observer | None
+    cede: float
+    """Seconds to nap before the first try: others had no chance for a while."""
+    attempt: int = 0
+    """Requests to acquire so far."""
+    unanswered: int = 0
+    """How many of them were not answered."""
+    met_others: bool = False
+    """Whether another was seen to have the lock."""
+
+    def steps(self) -> Generator[Ask | Nap, Any, Lease]:
+        """Try, back off and try again.
+
+        Raises `AcquireTimeout` at a limit, with `BackendUnavailable` as its cause if the last
+        request was not answered. Whenever no lease is returned the token has to be released: a
+        request whose answer nobody saw may have been carried out.
+        """
+        delays = self.schedule.delays(self.rng)
+        timeout = self.limits[0]
+        deadline = inf if timeout is None else self.since + timeout
+        if self.cede:
+            yield Nap(max(0.0, min(self.cede, deadline - clock())))
+        while True:
+            self.attempt += 1
+            asked = clock()
+            within = min(self.request_timeout, self.ttl, max(deadline - asked, LAST_TRY))
+            retry_after, failure = 0.0, None
+            try:
+                answer: Grant | Busy = yield Ask("try_acquire", within)
+            except BackendUnavailable as error:
+                failure = error
+                if not self.unanswered:
+                    logger.warning("lock %r: %s; trying again", self.name, error)
+                self.unanswered += 1
+            else:
+                if isinstance(answer, Grant):
+                    lease = Lease(self.name, self.token, answer.fence, answer.ttl, asked)
+                    if lease.remaining() > 0:
+                        return lease
+                    # The answer came later than the lease ends. It is no lease; see what is next.
+                else:
+                    retry_after, self.met_others = answer.retry_after, True
+            now = clock()
+            try:
+                delay = delay_after(
+                    self.name, delays, self.limits, self.attempt, now - self.since, now >= deadline
+                )
+            except AcquireTimeout as error:
+                raise error from failure
+            delay = min(max(delay, retry_after), LONGEST)
+            if self.observe is not None:
+                self.observe(self._details(max(0.0, min(delay, deadline - now)), now, deadline))
+                now = clock()  # it may have taken its time
+            yield Nap(max(0.0, min(delay, deadline - now)))
+
+    def _details(self, delay: float, now: float, deadline: float) -> WaitDetails:
+        return WaitDetails(
+            lock=self.name,
+            waiter=self.waiter,
+            attempt=self.attempt,
+            delay=delay,
+            waited=now - self.since,
+            remaining=None if deadline == inf else deadline - now,
+            ahead=0,
+        )
+
+
+DAY = 86400.0
+"""Seconds of the longest nap: event loops know no endless ones."""
+
+
+def keep(
+    lease: Lease,
+    ttl: float,
+    request_timeout: float,
+    until: float = inf,
+    rng: Rng | None = None,
+    now: Callable[[], float] = clock,
+) -> Generator[Ask | Nap, Any, str]:
+    """Renew a lease at a jittered third of `ttl` while that goes well; return what ended it.
+
+    `until` is the time of the last renewal: 0 for none at all. The lease ends at its deadline,
+    which each renewal that is answered sets to `ttl` after it was sent.
+    """
+    draw = (random if rng is None else rng).random
+    lost = lease.lost
+    ttl = min(ttl, lease.ttl)  # the backend may have given less
+    delay, retries = _interval(ttl, draw), None
+    while True:
+        left = lost.deadline - now()
+        if left <= 0:
+            return lost.reason
+        if now() >= until:
+            delay = inf
+        yield Nap(min(delay, left, DAY))
+        asked = now()
+        if asked >= lost.deadline:
+            return lost.reason
+        if asked >= until:
+            continue
+        try:
+            # Not all that is left: an answer that is lost shall not cost the lease.
+            held = yield Ask("renew", min(request_timeout, (lost.deadline - asked) / 2))
+        except BackendUnavailable as error:
+            if retries is None:
+                logger.warning("lock %r: %s; trying again", lease.name, error)
+                retries = RENEWAL_RETRIES.delays(rng)
+            lost.failure = error
+            delay = next(retries)
+            continue
+        if not held:
+            return TAKEN
+        if now() >= lost.deadline:
+            return lost.reason  # others may have seen it end
+        lost.deadline = asked + lease.ttl
+        lost.failure = None
+        delay, retries = _interval(ttl, draw), None
+
+
+def _interval(ttl: float, draw: Callable[[], float]) -> float:
+    return ttl / 3 * (1.0 - 0.25 * draw())

@@ -1,0 +1,219 @@
+"""`DistributedLock`: the face for tasks."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from functools import partial
+from types import TracebackType
+from typing import cast
+
+from .._checks import Duration
+from .._contention import Limits
+from .._face import observer
+from .._hosts import Task, running_task, task_name
+from ..leases import AsyncBackend, Lease, clock
+from ._base import (
+    CLEANUP,
+    DEFAULT,
+    RELEASED,
+    Default,
+    DistributedFace,
+    at_gate,
+    first_nap,
+    goes_first,
+)
+from ._bodies import AsyncioBody, Body, TrioBody
+from ._calls import calls_in_tasks
+from ._driver import drive, give_back, see_through
+from ._keepers import AsyncioKeeper, TaskKeeper, TrioKeeper
+from ._policy import Pursuit
+
+__all__ = ["DistributedLock"]
+
+
+class _Holding:
+    """What belongs to one lease while it is held."""
+
+    __slots__ = ("body", "calls", "keeper", "lease", "task")
+
+    def __init__(self, lease: Lease, calls: AsyncBackend, task: Task) -> None:
+        self.lease = lease
+        self.calls = calls
+        self.task = task
+        self.keeper: TaskKeeper | None = None
+        self.body: Body | None = None
+
+    def on_loss(self) -> None:
+        """Cancel the body, if there is one."""
+        if self.body is not None:
+            self.body.cancel()
+
+
+class DistributedLock(DistributedFace):
+    """A lock that tasks of many processes and machines share, kept by a backend.
+
+    ``async with`` gives a `Lease`: the lock, for as long as it is renewed, which happens by itself.
+    One lock object serves many tasks, on any loop of asyncio or trio; in each process one of them
+    asks the backend and the others queue behind it.
+
+    >>> import asyncio, tempfile
+    >>> from pathlib import Path
+    >>> lock = DistributedLock("nightly report", Path(tempfile.mkdtemp()).as_uri())
+    >>> async def main():
+    ...     async with lock as lease:
+    ...         lease.ensure_held()  # before each step that must not happen twice
+    ...         return lease.name, lease.fence > 0
+    >>> asyncio.run(main())
+    ('nightly report', True)
+
+    When to use it: where processes or machines must not do the same thing at once. When not: within
+    one process `BackoffLock` and `ThreadBackoffLock` need no server and cannot be lost.
+
+    Arguments (times are seconds or a `datetime.timedelta`):
+
+    - `name`: what all processes know the lock by.
+    - `backend`: a URL for `backofflock.connect`, or an object with the three calls that
+      `backofflock.leases` describes.
+    - `ttl`: after so long without a renewal another may have the lock. Every `ttl` / 4 to `ttl` / 3
+      the lease is renewed. Longer means fewer requests; shorter, that the others wait less for one
+      that died.
+    - `renewal`: True renews until the release, False never, a duration for so long.
+    - `schedule`, `timeout`, `max_attempts`, `on_wait`, `rng`: as for `BackoffLock`.
+    - `request_timeout`: a request that takes longer counts as not answered.
+
+    A lost lease cancels the body of ``async with``, and `LeaseLost` is raised at its end. So it is
+    if the body ended by itself after the lease had. After `acquire` there is no body to cancel: ask
+    the lease.
+
+    Promised: an acquire that is cancelled, times out or fails leaves nothing held: what may have
+    been granted is released, before the error is raised if the backend answers within a second.
+    Waiting blocks no event loop. The lease ends for its holder before the backend gives the lock to
+    another, by its clock. Not promised: an order between processes; that a holder that was stopped
+    in the middle of a write does not finish it, see `Lease`.
+    """
+
+    _holding: _Holding | None = None
+
+    async def __aenter__(self) -> Lease:
+        holding = await self._take(self._default_limits)
+        task = holding.task
+        holding.body = AsyncioBody(task) if isinstance(task, asyncio.Task) else TrioBody()
+        return holding.lease
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        holding = self._holding
+        if holding is None:
+            return  # the loop was closed in the body, and others had the gate since
+        body, holding.body = holding.body, None
+        assert body is not None, "who has entered leaves"
+        ended = body.end(exc_value)
+        was_held = await self._release(holding)
+        if not was_held and not goes_first(ended):
+            raise holding.lease.loss() from ended or holding.lease.lost.failure
+        if ended is not None and ended is not exc_value:
+            raise ended
+
+    async def acquire(
+        self,
+        *,
+        timeout: Duration | Default | None = DEFAULT,
+        max_attempts: int | Default | None = DEFAULT,
+    ) -> Lease:
+        """Wait for the lock, and return the lease.
+
+        `timeout` (seconds or a timedelta) and `max_attempts` stand in for the constructor's; a
+        timeout of 0 is one try. Raises `AcquireTimeout` at a limit, `BackendRefused` where asking
+        again is of no use, and RuntimeError if this task has the lock already. Cancelled here,
+        nothing is held.
+        """
+        return (await self._take(self._limits(timeout, max_attempts))).lease
+
+    async def release(self) -> None:
+        """Release the lock; any task of the event loop in which it was acquired may.
+
+        Raises `LeaseLost` if the lease had ended, and RuntimeError if the lock is not held here. If
+        the backend does not answer, the lock stays taken until the lease ends; the log says so.
+        """
+        holding = self._holding
+        if holding is None or holding.body is not None:
+            raise self._unheld()
+        if not await self._release(holding):
+            raise holding.lease.loss() from holding.lease.lost.failure
+
+    async def _take(self, limits: Limits) -> _Holding:
+        since = clock()
+        task = running_task()
+        label = task_name(task)
+        self._refuse_to_reenter(task, label)
+        gate, token = self._gate, secrets.token_hex(16)
+        waits = gate.locked()
+        try:
+            await gate._enter(at_gate(limits), observer(self._on_wait))
+        except BaseException as error:
+            self._count_failure(error)
+            raise
+        try:
+            gate.token = token
+            pursuit = self._pursuit(task, label, token, limits, since)
+            return await self._pursue(pursuit, task, waits)
+        except BaseException as error:
+            gate.leave(token)
+            self._count_failure(error)
+            raise
+
+    async def _pursue(self, pursuit: Pursuit, task: Task, waited: bool) -> _Holding:
+        """Get a lease, or see that nothing is held."""
+        on_asyncio = isinstance(task, asyncio.Task)
+        calls = calls_in_tasks(self._backend, "asyncio" if on_asyncio else "trio")
+        name, token, ttl = self._name, pursuit.token, self._ttl
+        steps = pursuit.steps()
+        lease: Lease | None = None
+        keeper: TaskKeeper | None = None
+        try:
+            lease = cast("Lease", await drive(steps, next(steps), calls, name, token, ttl))
+            holding = _Holding(lease, calls, task)
+            keeping = self._keeping(lease)
+            renew = partial(drive, keeping, calls=calls, name=name, token=token, ttl=ttl)
+            kind = AsyncioKeeper if on_asyncio else TrioKeeper
+            keeper = holding.keeper = kind(lease, first_nap(keeping), renew, holding.on_loss)
+            self._count(pursuit, lease, waited)
+            self._gate.is_orphan = keeper.is_orphan
+            self._holding = holding
+            return holding
+        except BaseException:
+            self._holding = None
+            self._call_off(pursuit, lease, keeper)
+            await see_through(partial(give_back, calls, name, token, CLEANUP))
+            raise
+
+    async def _release(self, holding: _Holding) -> bool:
+        """Give everything back; return whether the lease was held to the end."""
+        lease = holding.lease
+        if self._gate.token != lease.token:
+            return False  # in a forked child, or its event loop was taken for dead
+        self._holding = None
+        assert holding.keeper is not None
+        holding.keeper.stop()
+        try:
+            was_held = lease.lost.end(RELEASED) and lease.lost.was_in_time
+            had_it, unanswered = await self._give_back(holding, was_held)
+            return self._settle(lease, was_held, had_it, unanswered)
+        finally:
+            self._gate.leave(lease.token)
+
+    async def _give_back(self, holding: _Holding, was_held: bool) -> tuple[bool | None, int]:
+        insist = partial(give_back, holding.calls, self._name, holding.lease.token)
+        if not was_held:
+            return await see_through(partial(insist, CLEANUP))
+        try:
+            # Without a task of its own: a request that is not disturbed needs none.
+            return await insist(self._request_timeout)
+        except BaseException:
+            await see_through(partial(insist, CLEANUP))
+            raise

@@ -1,0 +1,163 @@
+"""Risk: a KeyboardInterrupt strikes between two instructions and the lock stays taken for ever.
+
+CPython looks for signals when a function begins and when a call of C returns. A profile function is
+called at these very places; the one of these tests raises at the n-th of them, for every n.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from backofflock import LeaseLost, ThreadDistributedLock
+from backofflock.distributed import _keepers
+
+from . import memory
+from .memory import Memory
+
+OURS = tuple(
+    f"backofflock/{name}.py"
+    for name in (
+        "distributed/_threads",
+        "distributed/_driver",
+        "distributed/_keepers",
+        "distributed/_base",
+        "distributed/_gate",
+        "leases",
+    )
+)
+
+
+# Without the generators of _policy.py: what strikes as one is disposed of cannot go anywhere.
+
+
+def strike(act: Callable[[], object], at: int) -> bool:
+    """Raise KeyboardInterrupt at the `at`-th chance in our code; return whether there was one."""
+    left = at
+
+    def profile(frame: FrameType, event: str, _arg: Any) -> None:
+        nonlocal left
+        if event not in ("call", "c_return") or not frame.f_code.co_filename.endswith(OURS):
+            return
+        left -= 1
+        if left == 0:
+            sys.setprofile(None)
+            raise KeyboardInterrupt
+
+    sys.setprofile(profile)
+    try:
+        act()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        sys.setprofile(None)
+    return left <= 0
+
+
+@pytest.fixture
+def started() -> None:
+    """The clockwork runs already: to start a thread is code of `threading`."""
+    _keepers.clockwork()
+
+
+def assert_free(lock: ThreadDistributedLock, backend: Memory) -> None:
+    assert not lock._gate.locked()
+    assert lock._gate.token is None
+    assert lock._gate.holder is None
+    assert not lock.locked()
+    assert backend.store.holder("orders") is None
+    # Nobody renews, and it can be had again.
+    lock.acquire(timeout=0)
+    lock.release()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("lease of")]
+
+
+@pytest.mark.usefixtures("started")
+def test_at_every_place_of_an_acquire() -> None:
+    for at in range(1, 1000):
+        backend = Memory()
+        lock = ThreadDistributedLock("orders", backend, ttl=60.0)
+        leases: list[Any] = []
+
+        def acquire(lock: ThreadDistributedLock = lock, leases: list[Any] = leases) -> None:
+            leases.append(lock.acquire())
+
+        if not strike(acquire, at):
+            assert at > 20, "the places were not found"
+            lock.release()
+            return
+        if leases:
+            lock.release()  # it struck after the lease was handed over
+        assert_free(lock, backend)
+        alarms = [entry[2].act for entry in _keepers.clockwork()._heap]
+        due = [alarm for alarm in alarms if alarm is not None]
+        for alarm in due:  # the time of the first renewal has come
+            alarm()
+        memory.until(lambda: not [t for t in threading.enumerate() if t.name.startswith("lease")])
+        assert backend.store.requests["renew"] == 0
+    raise AssertionError("there was no end")
+
+
+@pytest.mark.usefixtures("started")
+def test_at_every_place_of_an_acquire_that_has_to_wait() -> None:
+    for at in range(1, 1000):
+        backend = Memory()
+        backend.store.give("orders", ttl=0.002)
+        lock = ThreadDistributedLock("orders", backend, ttl=60.0)
+        leases: list[Any] = []
+
+        def acquire(lock: ThreadDistributedLock = lock, leases: list[Any] = leases) -> None:
+            leases.append(lock.acquire())
+
+        struck = strike(acquire, at)
+        if leases:
+            lock.release()
+        if not struck:
+            return
+        memory.until(lambda: backend.store.holder("orders") is None)  # noqa: B023
+        assert_free(lock, backend)
+
+
+@pytest.mark.usefixtures("started")
+def test_at_every_place_of_a_release() -> None:
+    for at in range(1, 1000):
+        backend = Memory()
+        lock = ThreadDistributedLock("orders", backend, ttl=60.0)
+        lease = lock.acquire()
+        struck = strike(lock.release, at)
+        if lock._gate.locked():
+            # It struck before the release had begun: all is as it was, and can be tried again.
+            assert struck
+            assert lock.lease is lease
+            lease.ensure_held()
+            lock.release()
+        assert_free(lock, backend)
+        if not struck:
+            return
+
+
+@pytest.mark.usefixtures("started")
+def test_at_every_place_of_the_end_of_a_body_that_lost_its_lease() -> None:
+    for at in range(1, 1000):
+        backend = Memory()
+        lock = ThreadDistributedLock("orders", backend, ttl=60.0)
+        lock.acquire()
+        backend.store.delete("orders")
+
+        def release(lock: ThreadDistributedLock = lock) -> None:
+            try:
+                lock.release()
+            except LeaseLost:
+                pass
+
+        struck = strike(release, at)
+        if lock._gate.locked():
+            release()
+        assert_free(lock, backend)
+        if not struck:
+            return

@@ -1,0 +1,354 @@
+"""Who renews: until stopped or lost, in tasks and threads, and what is left afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from math import inf
+
+import anyio
+import pytest
+
+from backofflock import DistributedLock, LeaseLost, ThreadDistributedLock
+from backofflock.distributed import _keepers
+from backofflock.distributed._keepers import (
+    AsyncioKeeper,
+    TaskKeeper,
+    ThreadKeeper,
+    TrioKeeper,
+    clockwork,
+)
+from backofflock.distributed._policy import Nap
+from backofflock.leases import Lease, clock
+
+from . import memory
+from .hosts import on_each_host, run, until
+from .memory import AsyncMemory, Memory
+
+
+def a_lease(ttl: float = 30.0) -> Lease:
+    return Lease("orders", "a token", 7, ttl, clock())
+
+
+def keep(
+    host: str,
+    lease: Lease,
+    renew: Callable[[Nap], Awaitable[str]],
+    on_loss: Callable[[], None] = lambda: None,
+    first: float = 0.0,
+) -> TaskKeeper:
+    kind = TrioKeeper if host == "trio" else AsyncioKeeper
+    return kind(lease, Nap(first), renew, on_loss)
+
+
+# -- in tasks --------------------------------------------------------------------------------------
+
+
+@on_each_host
+def test_a_loss_ends_the_lease_and_is_told_and_logged(
+    host: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        async def renew(first: Nap) -> str:
+            await anyio.sleep(first.seconds)
+            return "the key was deleted"
+
+        lease, lost = a_lease(), list[bool]()
+        keeper = keep(host, lease, renew, lambda: lost.append(lease.lost.is_set()))
+        await until(lambda: lost)
+        assert lost == [True]
+        assert lease.lost.reason == "the key was deleted"
+        assert not keeper.is_orphan(), "its loop still runs"
+        keeper.stop()
+
+    with caplog.at_level(logging.ERROR, "backofflock"):
+        run(host, main)
+    assert len(caplog.messages) == 1
+    assert "the lease of lock 'orders' with fence 7 was lost" in caplog.messages[0]
+
+
+@on_each_host
+def test_an_error_of_the_backend_is_a_loss(host: str) -> None:
+    async def main() -> None:
+        async def renew(_first: Nap) -> str:
+            raise LookupError("a bug")
+
+        lease, lost = a_lease(), list[int]()
+        keep(host, lease, renew, lambda: lost.append(1))
+        await until(lambda: lost)
+        assert lease.lost.reason == "it could not be renewed: a bug"
+
+    run(host, main)
+
+
+@on_each_host
+@pytest.mark.parametrize("first", [0.0, 60.0])
+def test_stopped_it_tells_nobody(host: str, first: float) -> None:
+    async def main() -> None:
+        ended: list[str] = []
+
+        async def renew(nap: Nap) -> str:
+            try:
+                await anyio.sleep(nap.seconds)
+                await anyio.sleep(60.0)
+            finally:
+                ended.append("renew")
+            return "the key was deleted"
+
+        lease = a_lease()
+        keeper = keep(host, lease, renew, lambda: ended.append("loss"), first)
+        await anyio.sleep(0.005)
+        keeper.stop()
+        keeper.stop()  # twice is no harm
+        await anyio.sleep(0.005)
+        assert ended in (["renew"], [])
+        assert not lease.lost.is_set()
+        assert not keeper.is_orphan()
+
+    run(host, main)
+
+
+@on_each_host
+def test_a_lease_that_was_released_first_is_not_lost(
+    host: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        over = anyio.Event()
+
+        async def renew(_first: Nap) -> str:
+            await anyio.sleep(0.01)
+            over.set()
+            return "the key was deleted"
+
+        lease, lost = a_lease(), list[int]()
+        keep(host, lease, renew, lambda: lost.append(1))
+        assert lease.lost.end("it was released")
+        await over.wait()
+        await anyio.sleep(0.005)
+        assert lost == []
+        assert lease.lost.reason == "it was released"
+
+    run(host, main)
+    assert not caplog.records
+
+
+@on_each_host
+def test_it_is_an_orphan_once_its_run_is_over(host: str) -> None:
+    keepers: list[TaskKeeper] = []
+
+    async def renew(_first: Nap) -> str:
+        await anyio.sleep(60.0)
+        return ""
+
+    async def main() -> None:
+        keepers.append(keep(host, a_lease(), renew, first=0.0))
+        keepers.append(keep(host, a_lease(), renew, first=60.0))
+        await anyio.sleep(0.005)
+        assert not any(keeper.is_orphan() for keeper in keepers)
+
+    run(host, main)
+    assert all(keeper.is_orphan() for keeper in keepers)
+
+
+def test_on_asyncio_no_task_before_the_first_renewal() -> None:
+    async def main() -> None:
+        before = len(asyncio.all_tasks())
+        async with DistributedLock("orders", AsyncMemory()):
+            await asyncio.sleep(0.005)
+            assert len(asyncio.all_tasks()) == before
+
+    run("asyncio", main)
+
+
+def test_nothing_of_a_keeper_is_left_in_the_loop() -> None:
+    async def main() -> None:
+        lock = DistributedLock("orders", AsyncMemory(), ttl=0.05)
+        before = len(asyncio.all_tasks())
+        for _ in range(5):
+            async with lock:
+                await asyncio.sleep(0.03)  # a renewal or two
+        await asyncio.sleep(0)
+        assert len(asyncio.all_tasks()) == before
+
+    run("asyncio", main)
+
+
+def test_cancelled_by_others_the_body_is_still_cancelled_at_the_deadline() -> None:
+    # What some frameworks do to end: all tasks are cancelled, also the one that renews.
+    async def main() -> None:
+        lock = DistributedLock("orders", AsyncMemory(), ttl=0.15)
+        with pytest.raises(LeaseLost):
+            async with lock:
+                await until(
+                    lambda: any(t.get_name() == "lease of orders" for t in asyncio.all_tasks())
+                )
+                for task in asyncio.all_tasks():
+                    if task.get_name() == "lease of orders":
+                        task.cancel()
+                await asyncio.sleep(20.0)
+
+    run("asyncio", main, limit=10.0)
+
+
+@on_each_host
+def test_it_does_renew(host: str) -> None:
+    async def main() -> None:
+        backend = AsyncMemory()
+        async with DistributedLock("orders", backend, ttl=0.2) as lease:
+            await anyio.sleep(0.5)
+            lease.ensure_held()
+            assert backend.store.holder("orders") == lease.token
+            assert 7 <= backend.store.requests["renew"] + 3 <= 14
+        sent = backend.store.requests["renew"]
+        await anyio.sleep(0.1)
+        assert backend.store.requests["renew"] == sent
+
+    run(host, main)
+
+
+# -- in threads ------------------------------------------------------------------------------------
+
+
+def renewers() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("lease of")]
+
+
+def test_a_thread_renews_and_ends_with_the_lease() -> None:
+    backend = Memory()
+    lock = ThreadDistributedLock("orders", backend, ttl=0.2)
+    with lock as lease:
+        assert not renewers()
+        time.sleep(0.5)
+        lease.ensure_held()
+        assert backend.store.holder("orders") == lease.token
+        assert len(renewers()) == 1
+    memory.until(lambda: not renewers())
+    sent = backend.store.requests["renew"]
+    assert 4 <= sent <= 12
+    time.sleep(0.1)
+    assert backend.store.requests["renew"] == sent
+
+
+def test_a_loss_is_noticed_by_those_who_wait_for_it(caplog: pytest.LogCaptureFixture) -> None:
+    backend = Memory()
+    lock = ThreadDistributedLock("orders", backend, ttl=0.2)
+    lease = lock.acquire()
+    backend.store.delete("orders")
+    assert lease.lost.wait(10.0)
+    assert "another has it" in lease.lost.reason
+    with pytest.raises(LeaseLost):
+        lock.release()
+    memory.until(lambda: not renewers())
+    assert len([record for record in caplog.records if record.levelno == logging.ERROR]) == 1
+
+
+def test_renewal_for_a_while_of_a_lease_without_end() -> None:
+    backend = Memory()
+    backend.store.granted_ttl = inf
+    lock = ThreadDistributedLock("orders", backend, ttl=0.1, renewal=0.1)
+    lease = lock.acquire()
+    memory.until(lambda: backend.store.requests["renew"] >= 2)
+    time.sleep(0.2)
+    lease.ensure_held()
+    lock.release()
+    memory.until(lambda: not renewers())
+
+
+def test_a_thread_that_cannot_be_started_costs_its_lease_and_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    backend = Memory()
+    clockwork()
+    other = ThreadDistributedLock("bills", backend, ttl=0.4)
+    lock = ThreadDistributedLock("orders", backend, ttl=0.2)
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name == "lease of orders":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    lease, unhurt = lock.acquire(), other.acquire()
+    assert lease.lost.wait(10.0)
+    time.sleep(0.5)
+    unhurt.ensure_held()
+    assert backend.store.requests["renew"] >= 1
+    with pytest.raises(LeaseLost):
+        lock.release()
+    other.release()
+
+
+def test_the_clockwork_calls_in_order_of_time_and_forgets_the_cancelled() -> None:
+    called: list[int] = []
+    works = clockwork()
+    now = time.monotonic()
+    alarms = [
+        works.call_at(now + 0.05 + 0.02 * n, lambda n=n: called.append(n))  # type: ignore[misc]
+        for n in reversed(range(5))
+    ]
+    alarms[2].cancel()
+    alarms[2].cancel()
+    memory.until(lambda: len(called) == 4)
+    assert called == [0, 1, 3, 4]
+    for _ in range(10_000):
+        works.call_at(now + 1e6, lambda: None).cancel()
+    assert len(works._heap) < 200
+    works.call_at(now + inf, lambda: None).cancel()
+
+
+def test_one_clockwork_for_all() -> None:
+    found: list[object] = []
+    threads = [threading.Thread(target=lambda: found.append(clockwork())) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(found) == {clockwork()}
+    assert len([t for t in threading.enumerate() if t.name == "backofflock leases"]) == 1
+
+
+def test_a_dead_clockwork_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    works = clockwork()
+    monkeypatch.setattr(_keepers, "_clockwork", works)
+    monkeypatch.setattr(works, "_thread", threading.Thread())  # as in a forked child
+    assert clockwork() is not works
+
+
+def test_a_keeper_of_threads_that_is_stopped_before_it_began() -> None:
+    lease = a_lease()
+    keeper = ThreadKeeper(lease, Nap(60.0), lambda _sleep: "the key was deleted")
+    keeper.stop()
+    keeper.stop()
+    assert not renewers()
+    assert not lease.lost.is_set()
+
+
+def test_a_keeper_that_hangs_in_a_request_does_not_hold_up_the_release() -> None:
+    backend = Memory()
+    lock = ThreadDistributedLock("orders", backend, ttl=0.2)
+    hung = backend.trouble("renew", before=inf)
+    with pytest.raises(LeaseLost), lock as lease:
+        memory.until(lambda: backend.under_way["renew"])
+        assert lease.lost.wait(10.0)
+    assert backend.under_way["renew"] == 1
+    assert not lock.locked()
+    hung.let_go.set()
+    memory.until(lambda: not renewers())
+
+
+def test_leases_are_freed_without_the_collector() -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        lock = ThreadDistributedLock("orders", Memory())
+        for _ in range(1000):
+            with lock:
+                pass
+        assert len([o for o in gc.get_objects() if isinstance(o, Lease)]) < 200
+    finally:
+        gc.enable()
