@@ -1,0 +1,296 @@
+"""`PostgresBackend`: locks as session locks of PostgreSQL, without a table."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from time import monotonic
+from typing import Any, Self
+from weakref import WeakSet
+
+import psycopg
+
+from .._checks import Duration, duration
+from ..errors import BackendRefused, BackendUnavailable
+from ..leases import Busy, Grant
+from ._closing import Closing
+from ._libpq import SLICE, Patience, Session, SessionOver, Unanswered, parsed, reason_of, shown
+from ._session_lock import LONGEST, SessionLock, lock_key
+
+__all__ = ["PostgresBackend", "lock_key"]
+
+OLDEST = 140000
+"""The first version with ``idle_session_timeout``."""
+
+GRACE = 0.2
+"""Seconds that a release gives to a request under way for the same token."""
+
+REMEMBERED = 10_000
+"""Released tokens of which it is remembered that they are to get nothing any more."""
+
+RELEASED = "the token was released meanwhile"
+ANOTHER = "another request for the token is still under way"
+
+REFUSALS = ("0A", "22", "28", "3D", "42")
+"""Classes of SQLSTATE with which it is of no use to ask again."""
+
+REFUSED_LOGINS = (
+    "authentication failed",
+    "does not exist",
+    "is not permitted to log in",
+    "no password supplied",
+    "no pg_hba.conf entry",
+    "permission denied",
+    "pg_hba.conf rejects",
+)
+"""What PostgreSQL says, in English, where it lets nobody in who asks like this."""
+
+
+class PostgresBackend(Closing):
+    """Locks of a fleet as session locks (advisory locks) of one PostgreSQL database.
+
+    Each lock that is held or waited for has a connection of its own. The server frees it when that
+    connection ends, and ends it when it was silent for the `ttl`. So no table is needed, and no
+    right but to connect. PostgreSQL 14 or later.
+
+    >>> PostgresBackend.from_url("postgresql://fleet:secret@db.example/jobs?sslmode=require")
+    <PostgresBackend postgresql://fleet@db.example/jobs>
+
+    When to use it: where PostgreSQL runs anyway, and is reached without a proxy that pools
+    transactions. When not: for thousands of locks at a time, each of which is a process there.
+
+    Arguments:
+    - `conninfo`: a URL or connection string, with all that libpq understands, several hosts
+      included. A standby is passed over unless it says ``target_session_attrs``.
+    - `request_timeout`: seconds, or a timedelta, for a call, connecting included. What the system
+      takes to look up the name of the host is not counted.
+    - `max_idle`: so many connections are kept for the acquisitions to come.
+
+    Promised and not promised: see ``docs/backends/postgres.md``. Nothing is sent before the first
+    acquire. `close`, or leaving it as a context manager, ends all connections and frees all locks.
+    Any thread may use it. After a fork the child has none of its parent's connections or locks.
+    """
+
+    def __init__(
+        self, conninfo: str, *, request_timeout: Duration = 5.0, max_idle: int = 2
+    ) -> None:
+        if not isinstance(conninfo, str):
+            raise TypeError(f"conninfo must be a str, not one of {type(conninfo).__name__}")
+        seconds = duration("request_timeout", request_timeout)
+        self._request_timeout = min(seconds, threading.TIMEOUT_MAX)
+        if not seconds:
+            raise ValueError(
+                f"request_timeout must be more than 0 seconds, not {request_timeout!r}"
+            )
+        if isinstance(max_idle, bool) or not isinstance(max_idle, int) or max_idle < 0:
+            raise ValueError(f"max_idle must be a whole number >= 0, not {max_idle!r}")
+        self._max_idle = max_idle
+        self._parameters = parsed(conninfo)
+        self._is_closed = False
+        self._begin()
+        _backends.add(self)
+
+    def _begin(self) -> None:
+        self._mutex = threading.Lock()
+        self._locks: dict[tuple[str, str], SessionLock] = {}
+        self._released: dict[tuple[str, str], None] = {}
+        self._doubtful: dict[tuple[str, str], SessionLock] = {}
+        self._idle: list[Session] = []
+        self._sessions: WeakSet[Session] = WeakSet()
+
+    @classmethod
+    def from_url(cls, url: str, **options: Any) -> Self:
+        """Return the backend of a URL such as ``postgresql://user:password@host:5432/database``."""
+        return cls(url, **options)
+
+    # -- the three calls ---------------------------------------------------------------------------
+
+    def try_acquire(self, name: str, token: str, ttl: float) -> Grant | Busy:
+        """Give the lock to `token` unless another has it: one request, and maybe to connect."""
+        with self._mutex:
+            self._forget_what_is_over()
+            if self._is_closed or (name, token) in self._released:
+                reason = "it was closed" if self._is_closed else RELEASED
+                raise BackendRefused(str(self), "try_acquire", reason)
+            lock = self._locks.get((name, token))
+            if lock is None:
+                lock = SessionLock(name, token, self._session)
+                self._locks[name, token] = lock
+        with self._turn(lock, "try_acquire") as patience:
+            try:
+                fence = lock.take(ttl, patience)
+            except SessionOver as over:
+                lock.drop(over)
+                if over.is_doubtful:
+                    raise
+                # It had ended before, as one that was idle for long may have.
+                fence = lock.take(ttl, patience)
+            if lock.is_over:
+                raise Unanswered(RELEASED)
+        return Busy() if fence is None else Grant(fence, min(ttl, LONGEST / 1000))
+
+    def renew(self, name: str, token: str, ttl: float) -> bool:
+        """Prolong the grant of `token`; return whether it still had it: one request."""
+        lock = self._locks.get((name, token))
+        if lock is None or lock.is_over:
+            return False
+        with self._turn(lock, "renew") as patience:
+            try:
+                return lock.keep(ttl, patience)
+            except SessionOver as over:
+                # Whatever the server knows of that: nobody will ever renew it again.
+                lock.drop(over)
+                return False
+
+    def release(self, name: str, token: str) -> bool:
+        """Take the lock from `token`, for good; return whether it had it: one request."""
+        with self._mutex:
+            self._released[name, token] = None
+            if len(self._released) > REMEMBERED:
+                del self._released[next(iter(self._released))]
+            lock = self._locks.get((name, token))
+            if lock is None:
+                return False
+            lock.is_over = True
+        with self._last_turn(lock, (name, token)) as patience:
+            return lock.give_back(patience)
+
+    # -- turns and connections ---------------------------------------------------------------------
+
+    @contextmanager
+    def _turn(self, lock: SessionLock, call: str) -> Generator[Patience, None, None]:
+        """Let one call at a time use the session of a token, and translate what it raises."""
+        until = monotonic() + self._request_timeout
+        patience = Patience(until, lambda: lock.is_unwanted or self._is_closed)
+        if not lock.turn.acquire(timeout=self._request_timeout):
+            raise BackendUnavailable(str(self), call, ANOTHER)
+        try:
+            if lock.is_over:
+                raise Unanswered(RELEASED)
+            yield patience
+        except (Unanswered, SessionOver, psycopg.Error) as error:
+            if isinstance(error, SessionOver):
+                lock.drop(error)
+            raise self._translated(call, error) from error
+        finally:
+            if self._is_closed:
+                lock.drop()
+            lock.turn.release()
+
+    @contextmanager
+    def _last_turn(
+        self, lock: SessionLock, key: tuple[str, str]
+    ) -> Generator[Patience, None, None]:
+        """Let the release use the session, and put that away afterwards."""
+        until = monotonic() + self._request_timeout
+        patience = Patience(until, lambda: self._is_closed)
+        lock.forget_at = until + self._request_timeout + lock.ttl
+        with self._mutex:
+            self._doubtful[key] = lock
+        if not lock.turn.acquire(timeout=min(GRACE, self._request_timeout)):
+            lock.is_unwanted = True
+            if not lock.turn.acquire(timeout=self._request_timeout):
+                raise BackendUnavailable(str(self), "release", ANOTHER)
+        try:
+            yield patience
+        except (Unanswered, SessionOver, psycopg.Error) as error:
+            raise self._translated("release", error) from error
+        else:
+            with self._mutex:
+                self._doubtful.pop(key, None)
+                self._locks.pop(key, None)
+        finally:
+            session = lock.part()
+            if session is not None:
+                self._put_away(session)
+            lock.turn.release()
+
+    def _session(self, patience: Patience) -> Session:
+        """Return a session that was idle, or a new one."""
+        while self._idle:
+            try:
+                session = self._idle.pop()
+            except IndexError:
+                break  # another thread took it
+            if session.is_alive():
+                return session
+            session.close()
+        session = Session.open(self._parameters, patience)
+        self._sessions.add(session)
+        if session.server_version < OLDEST:
+            session.close()
+            raise psycopg.errors.FeatureNotSupported("it is older than PostgreSQL 14")
+        if self._is_closed:
+            session.close()
+            raise Unanswered("it was closed")
+        return session
+
+    def _put_away(self, session: Session) -> None:
+        with self._mutex:
+            if len(self._idle) < self._max_idle and not self._is_closed:
+                self._idle.append(session)
+                return
+        session.close()
+
+    def _forget_what_is_over(self) -> None:
+        """Forget tokens whose release was not answered, once nothing can be left of them."""
+        for key, lock in list(self._doubtful.items()):
+            if lock.forget_at < monotonic():
+                del self._doubtful[key]
+                self._locks.pop(key, None)
+
+    def _translated(self, call: str, error: Exception) -> BackendUnavailable | BackendRefused:
+        reason = reason_of(error) or f"no answer within {self._request_timeout:.3g} s"
+        if isinstance(error, psycopg.Error) and _is_final(error, reason):
+            return BackendRefused(str(self), call, reason)
+        return BackendUnavailable(str(self), call, reason)
+
+    # -- the end -----------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """End all connections, which frees all locks. It may be called more than once."""
+        with self._mutex:
+            self._is_closed = True
+            locks, idle = list(self._locks.values()), self._idle
+            self._locks, self._doubtful, self._idle = {}, {}, []
+        for session in idle:
+            session.close()
+        latest = monotonic() + 2 * SLICE
+        for lock in locks:
+            lock.is_over = True
+            # What is under way in another thread ends by itself, and then its session does.
+            if lock.turn.acquire(timeout=max(0.0, latest - monotonic())):
+                lock.drop()
+                lock.turn.release()
+
+    def __str__(self) -> str:
+        return shown(self._parameters)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self}>"
+
+    def _after_fork(self) -> None:
+        for session in list(self._sessions):
+            session.disown()
+        self._begin()
+
+
+def _is_final(error: psycopg.Error, reason: str) -> bool:
+    """Return whether it is of no use to ask again."""
+    if error.sqlstate:
+        return error.sqlstate.startswith(REFUSALS)
+    return any(text in reason for text in REFUSED_LOGINS)
+
+
+_backends: WeakSet[PostgresBackend] = WeakSet()
+
+
+def _after_fork() -> None:
+    for backend in list(_backends):
+        backend._after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

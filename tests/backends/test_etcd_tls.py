@@ -1,0 +1,60 @@
+"""Risk: a connection is encrypted for anybody, or a certificate that is wrong is asked for ever."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from backofflock import BackendRefused
+from backofflock.backends.etcd import EtcdBackend
+from backofflock.testing._clients import clients, new_token
+
+from .fleet import new_name
+from .servers.etcd import EtcdServer
+
+LONG = 60.0
+
+each_host = pytest.mark.parametrize("kind", ["threads", "asyncio", "trio"])
+
+
+@pytest.fixture
+def name() -> str:
+    return new_name("tls")
+
+
+@pytest.fixture(scope="module")
+def encrypted() -> Iterator[EtcdServer]:
+    with EtcdServer(auto_tls="true") as server:
+        yield server
+
+
+@each_host
+def test_tls_is_verified(encrypted: EtcdServer, kind: str, name: str) -> None:
+    with clients(lambda: EtcdBackend(encrypted.address), kind, 1) as (client,):
+        assert str(client.backend).startswith("etcds://")
+        with pytest.raises(BackendRefused, match="CERTIFICATE_VERIFY_FAILED"):
+            client.try_acquire(name, new_token(), LONG)
+    with clients(lambda: EtcdBackend(encrypted.address, verify=False), kind, 1) as (client,):
+        client.gets(name, token := new_token(), LONG)
+        assert client.release(name, token)
+    certificate = encrypted.directory / "data" / "fixtures" / "client" / "cert.pem"
+    url = f"{encrypted.url()}?verify={certificate}"
+    with clients(lambda: EtcdBackend.from_url(url), kind, 1) as (client,):
+        client.gets(name, token := new_token(), LONG)
+        assert client.release(name, token)
+
+
+def test_files_for_tls_are_read(encrypted: EtcdServer, tmp_path: Path) -> None:
+    directory = encrypted.directory / "data" / "fixtures" / "client"
+    cert, key = str(directory / "cert.pem"), str(directory / "key.pem")
+    EtcdBackend("https://etcd", cert=(cert, key))
+    EtcdBackend.from_url(f"etcds://etcd?cert={cert}&key={key}&verify={cert}")
+    both = tmp_path / "both.pem"
+    both.write_text(Path(cert).read_text() + Path(key).read_text())
+    EtcdBackend("https://etcd", cert=str(both))
+    for options in {"cert": (key, cert)}, {"verify": key}:
+        with pytest.raises(OSError, match="SSL|X509"):
+            EtcdBackend("https://etcd", **cast("Any", options))
