@@ -5,7 +5,6 @@ Most are the real faces over a machine with one method changed.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
@@ -16,10 +15,11 @@ import trio
 
 from backofflock import BackoffLock, ThreadBackoffLock
 from backofflock._attempts import Attempts
-from backofflock._contention import Contention, Waiter
-from backofflock._hosts import Task, TaskWaiter
+from backofflock._contention import Contention, Limits, Observer
+from backofflock._hosts import Task, TaskWaiter, running_task
 from backofflock._hosts._asyncio import AsyncioWaiter
 from backofflock._key import KEY
+from backofflock._waiter import NEVER, Waiter
 from backofflock.schedules import LONGEST
 
 from .subjects import Direct, Lock, Make, Subject
@@ -42,7 +42,12 @@ def over_machine(
             subject = Subject(face(over=direct, **options), direct)
         lock, real = subject.lock, subject.lock._contention
         lock._contention = machine(
-            real.key, real.label, fair_after=real.fair_after, wake_on_release=real.wake_on_release
+            real.key,
+            real.label,
+            real.schedule,
+            rng=real.rng,
+            wake_on_release=real.wake_on_release,
+            check=real.check,
         )
         lock._queue = lock._contention.queue
         return subject
@@ -66,7 +71,7 @@ class LosesKeyAtCancel(Contention):
     """It gives the key to whom it wakes, and one that is cancelled then takes it along."""
 
     def abandon(self, policy: Policy, waiter: Waiter) -> None:
-        if waiter.woken and self.key:
+        if waiter.woken_at != NEVER and self.key:
             del self.key[0]
         super().abandon(policy, waiter)
 
@@ -82,7 +87,7 @@ class DoublesKeyAtCancel(Contention):
 class LetsHoldersBarge(Contention):
     """Whoever just released takes the lock again, however long others wait."""
 
-    def _left_to_another(self, waiter: Waiter | None, now: float) -> bool:
+    def _left_to_another(self, *_: object) -> bool:
         return False
 
 
@@ -99,8 +104,10 @@ class ReservesForEver(Contention):
 class NapsUntilWoken(Contention):
     """It trusts in wake-ups: no timer ends a nap."""
 
-    def _next_delay(self, waiter: Waiter, *limits: Any) -> float:
-        super()._next_delay(waiter, *limits)
+    def _next_delay(
+        self, waiter: Waiter, delays: Iterator[float], now: float, limits: Limits
+    ) -> float:
+        super()._next_delay(waiter, delays, now, limits)
         return LONGEST
 
 
@@ -116,7 +123,7 @@ class WakesEverybody(Contention):
 
     def wake_next(self, now: float) -> None:
         for waiter in tuple(self.queue):
-            waiter.woken = True
+            waiter.woken_at = now
             self.wakeups += waiter.wake()
 
 
@@ -139,43 +146,34 @@ class OversleepsDeadline(Contention):
     """Its last nap is as long as the schedule says."""
 
     def _next_delay(
-        self,
-        waiter: Waiter,
-        delays: Iterator[float],
-        now: float,
-        timeout: float | None,
-        max_attempts: int | None,
+        self, waiter: Waiter, delays: Iterator[float], now: float, limits: Limits
     ) -> float:
-        super()._next_delay(waiter, delays, now, timeout, max_attempts)  # raises at the limits
+        super()._next_delay(waiter, delays, now, limits)  # raises at the limits
         return next(delays)
 
     def promise_anew(self, waiter: Waiter, delay: float) -> float:
-        waiter.promise = waiter.clock() + delay
+        waiter.promise(waiter.clock() + delay)
         return delay
 
 
 class MissesLastTry(Contention):
     """At its deadline it gives up without another look."""
 
-    def try_take(self, waiter: Waiter | None, now: float) -> bool:
+    def try_take(self, waiter: Waiter | None, now: float, window: float) -> bool:
         if waiter is not None and waiter.deadline is not None and now >= waiter.deadline:
             return False
-        return super().try_take(waiter, now)
+        return super().try_take(waiter, now, window)
 
 
 class TriesOnceMore(Contention):
     """It counts naps and not tries."""
 
     def _next_delay(
-        self,
-        waiter: Waiter,
-        delays: Iterator[float],
-        now: float,
-        timeout: float | None,
-        max_attempts: int | None,
+        self, waiter: Waiter, delays: Iterator[float], now: float, limits: Limits
     ) -> float:
-        more = None if max_attempts is None else max_attempts + 1
-        return super()._next_delay(waiter, delays, now, timeout, more)
+        timeout, tries = limits
+        more = None if tries is None else tries + 1
+        return super()._next_delay(waiter, delays, now, (timeout, more))
 
 
 # -- faces ---------------------------------------------------------------------------------------
@@ -243,12 +241,16 @@ class TwoSteps:
 class BlocksItsLoop(ThreadBackoffLock):
     """A task naps as a thread does."""
 
-    async def _acquire_in_task(
-        self, task: Task, timeout: float | None, max_attempts: int | None
-    ) -> bool:
-        for seconds in self._contend(self._waiter(task), timeout, max_attempts):
+    async def _enter(self, limits: Limits | None = None, observe: Observer | None = None) -> None:
+        task = running_task()
+        if self._contention.try_take(None, time.monotonic(), 0.0):
+            return
+        waiter = self._waiter(task, steps=True)
+        for seconds in self._contention.contend(waiter, limits or self._default_limits, observe):
             time.sleep(seconds)  # noqa: ASYNC251 - that is the fault
-        return True
+
+    async def __aenter__(self) -> None:
+        await self._enter()
 
 
 class TakesBeforeCheckpoint(BackoffLock):
@@ -279,17 +281,16 @@ class Stack(deque[Waiter]):
 class FailsAtClosedLoops(BackoffLock):
     """Waking a loop that is closed is the releaser's problem."""
 
-    def _waiter(self, task: Task) -> TaskWaiter:
-        return (
-            Careless(task, self._alarms)
-            if isinstance(task, asyncio.Task)
-            else super()._waiter(task)
-        )
+    def _waiter(self, task: Task, steps: bool = False) -> TaskWaiter:
+        waiter = super()._waiter(task, steps)
+        if isinstance(waiter, AsyncioWaiter):
+            return Careless(waiter.task, waiter.window, waiter.alarm, waiter.pledge)
+        return waiter
 
 
 class Careless(AsyncioWaiter):
     def wake(self) -> bool:
-        assert not self._loop.is_closed(), "the loop is closed"
+        assert not self.alarm.loop.is_closed(), "the loop is closed"
         return super().wake()
 
 
@@ -297,7 +298,7 @@ class KeepsLeftAttempts(BackoffLock):
     """A loop over attempts that is left early stays in the queue."""
 
     def attempts(self, **limits: Any) -> Attempts:
-        return Kept(self, *self._limits(limits.get("timeout"), limits.get("max_attempts")))
+        return Kept(self, self._limits(limits.get("timeout"), limits.get("max_attempts")))
 
 
 class Kept(Attempts):
@@ -311,7 +312,7 @@ class KeepsUnentered(BackoffLock):
     """An attempt that acquired and was not entered keeps the lock."""
 
     def attempts(self, **limits: Any) -> Attempts:
-        return Held(self, *self._limits(limits.get("timeout"), limits.get("max_attempts")))
+        return Held(self, self._limits(limits.get("timeout"), limits.get("max_attempts")))
 
 
 class Held(Attempts):

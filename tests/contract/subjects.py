@@ -58,7 +58,7 @@ class Variant:
     @property
     def strict(self) -> bool:
         """Whether it is first come, first served."""
-        return self.wakes and self.options.get("fair_after", 0.0 if self.owned else 0.01) == 0.0
+        return self.wakes and self.options.get("fair_after", 0.0 if self.owned else 0.03) == 0.0
 
     @property
     def reserves(self) -> bool:

@@ -1,0 +1,5 @@
+"""What a backend of your own has to pass: `BackendContract`, to be collected by pytest."""
+
+from .contract import BackendContract
+
+__all__ = ["BackendContract"]
