@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from math import inf
 from random import Random
 
 import pytest
@@ -229,14 +230,16 @@ def test_the_seed_decides_the_draws(settings: Settings) -> None:
 def test_textbook_rows_sleep_naps_out_and_reserve_nothing(system: System) -> None:
     manner = build(system, 0.01, Random(1), lambda _details: None)
     assert isinstance(manner, Stepping if system.limits else Waiting)
-    machine = manner._lock._contention
+    lock = manner._lock
+    windows = lock._window, lock._thread_window
     if system.textbook:
-        assert (machine.wake_on_release, machine.fair_after) == (False, None)
+        assert not lock._contention.wake_on_release
+        assert windows == (inf, inf)
     else:
-        default = ThreadBackoffLock()._contention
-        assert machine.wake_on_release is default.wake_on_release is True
-        assert machine.fair_after == default.fair_after
-        assert machine.fair_after is not None
+        default = ThreadBackoffLock()
+        assert lock._contention.wake_on_release is default._contention.wake_on_release is True
+        assert windows == (default._window, default._thread_window)
+        assert max(windows) < 1.0
 
 
 def test_the_limits_of_the_bounded_row_are_those_it_names_and_scale() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import subprocess
@@ -15,6 +14,8 @@ from typing import IO
 import pytest
 
 import backofflock
+
+from .running import environment
 
 LIMIT = 60.0
 """Seconds after which a child is stuck; it takes a second or two."""
@@ -31,7 +32,7 @@ def child(
         stderr=subprocess.PIPE,
         text=True,
         encoding="utf-8",
-        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+        env=environment(),
     )
     try:
         yield process

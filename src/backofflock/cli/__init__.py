@@ -1,4 +1,4 @@
-"""The command line: ``backofflock demo``. It needs the extra ``cli``, that is typer and rich."""
+"""The command line: ``demo``, ``run``, ``schedule``, ``simulate``. It needs the extra ``cli``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ __all__ = ["main"]
 def main(args: Sequence[str] | None = None) -> int:
     """Run the command line with `args`, ``sys.argv[1:]`` by default, and return its exit status.
 
-    0 is success, 1 a failed demonstration, 2 a bad argument or a missing extra, 130 Ctrl-C.
+    0 is success, 1 a failed demonstration, 2 a bad argument or a missing extra, 130 Ctrl-C;
+    ``backofflock run`` exits with the status of its command.
     """
     try:
         from .app import run

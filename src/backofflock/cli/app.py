@@ -5,21 +5,32 @@ A subcommand is a function in a module of its own, added to `_COMMANDS`.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Annotated, cast
 
 import typer
+from typer.core import TyperCommand
 from typer.main import get_command
 
 from backofflock import __version__
 
 from .demo import demo
+from .run import RunCommand
+from .run import run as run_command
+from .schedule import schedule
 from .settings import BadValue
+from .simulate import simulate
 
 __all__ = ["app", "run"]
 
-_COMMANDS: tuple[Callable[..., object], ...] = (demo,)
+_COMMANDS: dict[Callable[..., object], type[TyperCommand]] = {
+    demo: TyperCommand,
+    run_command: RunCommand,
+    schedule: TyperCommand,
+    simulate: TyperCommand,
+}
 
 # Typer carries a copy of click in some versions and imports it in others; the base of the errors
 # that are meant for the user is reached from the one class it exports in all of them.
@@ -55,8 +66,8 @@ def root(
         raise typer.Exit(2)
 
 
-for _command in _COMMANDS:
-    app.command()(_command)
+for _command, _kind in _COMMANDS.items():
+    app.command(cls=_kind)(_command)
 
 
 def run(args: Sequence[str] | None = None) -> int:
@@ -67,16 +78,33 @@ def run(args: Sequence[str] | None = None) -> int:
             prog_name="backofflock",
             standalone_mode=False,
         )
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except BadValue as error:
         return _complain(str(error), 2)
     except _UsageError as error:
         usage = cast("typer.BadParameter", error)
         return _complain(usage.format_message(), usage.exit_code)
-    except OSError as error:  # a full disk under stdout; typer deals with a closed pipe
+    except BrokenPipeError:  # whoever read has seen enough
+        return 1
+    except OSError as error:  # a full disk under stdout
         return _complain(f"cannot go on: {error.strerror or error}", 1)
+    finally:
+        _forget_what_cannot_be_written()
     return status if isinstance(status, int) else 0
 
 
 def _complain(sentence: str, status: int) -> int:
     print(f"backofflock: {' '.join(sentence.split())}", file=sys.stderr)
     return status
+
+
+def _forget_what_cannot_be_written() -> None:
+    """Keep the interpreter from trying again at its end, and ending with a status of its own."""
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        try:
+            stream.flush()
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)

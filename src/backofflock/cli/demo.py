@@ -15,13 +15,31 @@ import typer
 from .contest import Contest, Result
 from .display import Display, JsonDisplay, PlainDisplay, shows_motion
 from .live import LiveDisplay
-from .settings import BadValue, Settings
+from .settings import BadValue, Settings, read_schedule
 from .systems import System, select
 
-__all__ = ["demo", "run_systems"]
+__all__ = ["demo", "given", "run_systems"]
 
 _TICK = 0.1
 _DEFAULTS = Settings()
+
+
+def given(texts: Iterable[str]) -> tuple[System, ...]:
+    """Return a system for each schedule that is given as text: a textbook's, its times as written.
+
+    They are not scaled: who writes a schedule for his own program wants to see that one.
+    """
+    return tuple(
+        System(
+            name=f"schedule-{number}",
+            form=str(schedule),
+            note="as given, not scaled; every nap is slept out",
+            schedule=lambda second, schedule=schedule: schedule,  # type: ignore[misc]
+        )
+        for number, schedule in enumerate(
+            (read_schedule(text, "--schedule") for text in texts), start=1
+        )
+    )
 
 
 @contextmanager
@@ -106,6 +124,16 @@ def demo(
             show_default=False,
         ),
     ],
+    schedule: Annotated[
+        list[str],
+        typer.Option(
+            metavar="SCHEDULE",
+            help="Run a lock with this schedule, without --only no other; may be given more than "
+            "once. Its times are not scaled.",
+            default_factory=list,
+            show_default=False,
+        ),
+    ],
     threads: Annotated[int, typer.Option(help="Contenders that are threads.")] = _DEFAULTS.threads,
     tasks: Annotated[int, typer.Option(help="Contenders that are tasks.")] = _DEFAULTS.tasks,
     rounds: Annotated[
@@ -136,6 +164,7 @@ def demo(
     \b
       backofflock demo
       backofflock demo --only linear --only backofflock --threads 8
+      backofflock demo --schedule constant:initial=0.05 --schedule linear:initial=0..0.1
       backofflock demo --tasks 0 --hold 0.1 --scale 1
       backofflock demo --json > demo.json
 
@@ -157,7 +186,9 @@ def demo(
     settings = Settings(
         threads=threads, tasks=tasks, rounds=rounds, hold=hold, scale=scale, seed=seed
     )
-    systems = select(only)
+    systems = given(schedule)
+    if only or not systems:
+        systems = (*select(only), *systems)
     if list_only and as_json:
         raise BadValue("--list and --json exclude each other: the list is for people")
     if list_only:

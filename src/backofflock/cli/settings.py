@@ -1,10 +1,12 @@
-"""What a demonstration is run with."""
+"""What a demonstration is run with; and how any command takes a value that it cannot use."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["BadValue", "Settings"]
+from backofflock import Schedule
+
+__all__ = ["BadValue", "Settings", "read_schedule", "whole_number"]
 
 _MOST_CONTENDERS = 1000
 _MOST_ROUNDS = 100_000
@@ -15,7 +17,16 @@ class BadValue(ValueError):
     """A value of an option that cannot be run; its text is the sentence for the user."""
 
 
-def _count(option: str, value: int, least: int, most: int) -> None:
+def read_schedule(text: str, option: str = "") -> Schedule:
+    """Return the schedule of a text, given for `option`; a text that is none raises `BadValue`."""
+    try:
+        return Schedule.parse(text)
+    except ValueError as error:
+        raise BadValue(f"{option}: {error}" if option else str(error)) from None
+
+
+def whole_number(option: str, value: int, least: int, most: int) -> None:
+    """Raise `BadValue` for a number out of its range."""
     if not least <= value <= most:
         raise BadValue(f"{option} must be a whole number from {least} to {most}, not {value}")
 
@@ -38,11 +49,11 @@ class Settings:
     """Seed of the random delays."""
 
     def __post_init__(self) -> None:
-        _count("--threads", self.threads, 0, _MOST_CONTENDERS)
-        _count("--tasks", self.tasks, 0, _MOST_CONTENDERS)
+        whole_number("--threads", self.threads, 0, _MOST_CONTENDERS)
+        whole_number("--tasks", self.tasks, 0, _MOST_CONTENDERS)
         if self.contenders == 0:
             raise BadValue("--threads and --tasks must not both be 0: nobody would contend")
-        _count("--rounds", self.rounds, 1, _MOST_ROUNDS)
+        whole_number("--rounds", self.rounds, 1, _MOST_ROUNDS)
         if not 0.0 <= self.hold <= _LONGEST:  # NaN fails every comparison
             raise BadValue(
                 f"--hold must be a number of seconds from 0 to {_LONGEST:g}, not {self.hold!r}"
