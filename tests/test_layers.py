@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import gc
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,9 +18,10 @@ ROOT = Path(backofflock.__file__).parent
 FILES = {path.relative_to(ROOT).as_posix(): path for path in sorted(ROOT.rglob("*.py"))}
 
 FLOORS = {
-    **dict.fromkeys(["_checks", "errors", "records", "schedules"], 0),
-    **dict.fromkeys(["_key", "_contention"], 1),
+    **dict.fromkeys(["_checks", "_schedule_text", "errors", "records", "schedules"], 0),
+    **dict.fromkeys(["_key", "_waiter", "_contention"], 1),
     **dict.fromkeys(["_hosts", "_attempts", "_face", "tasks", "threads"], 2),
+    **dict.fromkeys(["leases", "backends", "distributed", "simulation", "testing"], 3),
     "__init__": 3,  # the public face re-exports all floors below the command line
     **dict.fromkeys(["cli", "__main__"], 4),
 }
@@ -27,8 +29,22 @@ CLOCKS = {"time", "sched", "asyncio", "threading", "_thread", "concurrent", "mul
 OUTSIDE = {"select", "selectors", "signal", "socket", "ssl", "subprocess"}
 STANDARD = set(sys.stdlib_module_names)
 PURE = STANDARD - CLOCKS - OUTSIDE
-ALLOWED = {0: PURE, 1: PURE, 2: STANDARD | {"anyio"}, 3: STANDARD}
-ALLOWED_TO_ONE = {"errors.py": {"anyio"}, "_hosts/_trio.py": {"trio"}}
+ALLOWED = {0: PURE, 1: PURE, 2: STANDARD | {"anyio"}, 3: STANDARD | {"anyio"}}
+ALLOWED_TO_ONE = {
+    "errors.py": {"anyio"},
+    "_hosts/_trio.py": {"trio"},
+    "backends/redis.py": {"redis"},
+    "backends/postgres.py": {"psycopg"},
+    "backends/_libpq.py": {"psycopg"},
+    "backends/_session_lock.py": {"psycopg"},
+    "backends/etcd.py": {"httpx"},
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_garbage() -> None:
+    """Collect what earlier tests left: a finalizer that logs breaks a parser of 3.11 at work."""
+    gc.collect()
 
 
 def imports(path: Path, *, typing: bool = True, inner: bool = True) -> Iterator[str]:
@@ -118,4 +134,7 @@ asyncio.run(main())
 def test_what_is_not_needed_is_not_loaded(program: str) -> None:
     loaded = loaded_by(program)
     assert "backofflock" in loaded
-    assert loaded & {"trio", "typer", "rich", "matplotlib", "uvloop"} == set()
+    assert (
+        loaded & {"trio", "typer", "rich", "matplotlib", "uvloop", "redis", "psycopg", "httpx"}
+        == set()
+    )
