@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator
 
 from .samples import Sample, Values, values_of
+from .words import is_ours
 from .workloads.tally import FLOOR, SHARES
 
 __all__ = ["write_charts"]
@@ -251,7 +252,7 @@ def _panels(count: int, title: str, wide: float = 5.0) -> tuple[Figure, Sequence
 
 
 def _line(peer: str, look: Look) -> dict[str, Any]:
-    ours = "BackoffLock" in peer
+    ours = is_ours(peer)
     return {
         "label": peer,
         "color": look.colour,
@@ -273,5 +274,5 @@ def _finish(figure: Figure, drawn: dict[str, Any]) -> Figure:
 
 def _embolden(texts: Sequence[Any]) -> None:
     for text in texts:
-        if "BackoffLock" in text.get_text():
+        if is_ours(text.get_text()):
             text.set_fontweight("bold")

@@ -8,25 +8,33 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import typer
-from typer.main import get_command
 
 from .bars import Bar, Verdict, bars_for, judge
 from .cells import CELLS, SECTIONS, Cell
 from .environment import environment
+from .options import (
+    Check,
+    Json,
+    Listing,
+    Output,
+    Rounds,
+    application,
+    bars_about,
+    number_of_rounds,
+    run_application,
+    without_json,
+)
 from .peers import Peer, all_peers
 from .runner import Step, measure, plan
 from .samples import Sample
 from .screen import Screen
 from .selection import NoSuchName, select
+from .variants import variants
 
-__all__ = ["run"]
-
-# Typer carries a copy of click in some versions and imports it in others; the base of the errors
-# that are meant for the user is reached from the one class it exports in all of them.
-_UsageError: type[Exception] = typer.BadParameter.__mro__[2]
+__all__ = ["run", "write_json"]
 
 EXAMPLES = """Examples:
 
@@ -35,16 +43,10 @@ EXAMPLES = """Examples:
   python -m benchmarks --quick --check
   python -m benchmarks --only 'tasks/asyncio/*/turn' --only BackoffLock --only asyncio.Lock
   python -m benchmarks --only threads/8/empty --rounds 15 --json -
+  python -m benchmarks --only 'threads/*/cpu' --only 'ThreadBackoffLock*' --only threading.Lock
 """
 
-ROUNDS, QUICK_ROUNDS = 5, 2
-
-app = typer.Typer(
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    add_completion=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+app = application()
 
 
 @app.command(epilog=EXAMPLES)
@@ -63,47 +65,27 @@ def benchmarks(
             "--quick", help="Less than a minute: what the bars need, in fewer, shorter rounds."
         ),
     ] = False,
-    rounds: Annotated[
-        int | None,
-        typer.Option(metavar="N", help=f"Rounds of all peers; {ROUNDS}, or {QUICK_ROUNDS} quick."),
-    ] = None,
-    check: Annotated[bool, typer.Option("--check", help="Exit with 1 if a bar is missed.")] = False,
-    output: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Write RESULTS.md and its charts there."),
-    ] = None,
-    to_json: Annotated[
-        Path | None,
-        typer.Option("--json", metavar="FILE", help="Write everything as JSON; - is stdout."),
-    ] = None,
-    listing: Annotated[
-        bool, typer.Option("--list", help="Print what would be measured, and how long it takes.")
-    ] = False,
+    rounds: Rounds = None,
+    check: Check = False,
+    output: Output = None,
+    to_json: Json = None,
+    listing: Listing = False,
 ) -> int:
     """Measure backofflock and its peers side by side, and compare with the bars."""
     peers = all_peers()
     try:
-        cells, chosen = select(only or (), CELLS, peers)
+        cells, chosen = select(only or (), CELLS, (*peers, *variants()))
     except NoSuchName as error:
         raise typer.BadParameter(str(error), param_hint="--only") from None
-    if rounds is not None and rounds < 1:
-        raise typer.BadParameter(f"{rounds} is less than 1", param_hint="--rounds")
     steps = plan(
         cells,
         chosen,
-        rounds or (QUICK_ROUNDS if quick else ROUNDS),
+        number_of_rounds(rounds, quick),
         bars_for(),
         quick=quick,
-        everybody=len(chosen) < len(peers),
+        everybody=chosen != list(peers),
     )
-    if not steps:
-        raise typer.BadParameter("nothing is left to measure", param_hint="--only")
-    taken = {(step.cell.id, step.peer.name) for step in steps}
-    bars = [bar for bar in bars_for() if any(cell == bar.cell for cell, _ in taken)]
-    if check and not any(
-        {(bar.cell, bar.peer), (bar.cell, bar.against or bar.peer)} <= taken for bar in bars
-    ):
-        raise typer.BadParameter("no bar is about what is selected", param_hint="--check")
+    bars = bars_about(bars_for(), steps, check)
     if listing:
         _print_list(cells, chosen, steps)
         return 0
@@ -138,11 +120,11 @@ def _measure(
     verdicts = judge(samples, bars)
     screen.close(samples, verdicts, interrupted)
     if to_json is not None:
-        _write_json(to_json, facts, samples, verdicts, interrupted)
+        write_json(to_json, facts, samples, verdicts, interrupted)
     if output is not None:
         from .report import write_report
 
-        command = "python -m benchmarks " + shlex.join(_ARGUMENTS)
+        command = "python -m benchmarks " + shlex.join(without_json(_ARGUMENTS))
         write_report(output, command.strip(), facts, peers, samples, verdicts, interrupted)
     if interrupted:
         return 130
@@ -157,18 +139,24 @@ def _print_list(cells: Sequence[Cell], peers: Sequence[Peer], steps: Sequence[St
     print("peers:")
     for peer in peers:
         state = f"missing: {peer.missing}" if peer.missing else ", ".join(sorted(peer.hosts))
-        print(f"  {peer.name:<34} {state}")
+        print(f"  {peer.name:<37} {state}")
+    print("only by name, our locks with other defaults:")
+    named = {peer.name for peer in peers}
+    for peer in variants():
+        if peer.name not in named:
+            print(f"  {peer.name}")
     seconds = sum(step.cost for step in steps)
     print(f"{len(steps)} samples, about {seconds / 60:.1f} minutes")
 
 
-def _write_json(
+def write_json(
     path: Path,
     facts: dict[str, str],
     samples: Sequence[Sample],
     verdicts: Sequence[Verdict],
     interrupted: bool,
 ) -> None:
+    """Write all that was measured to a file, or to stdout."""
     document: dict[str, Any] = {
         "environment": facts,
         "interrupted": interrupted,
@@ -195,20 +183,4 @@ _ARGUMENTS: list[str] = []
 def run(args: list[str] | None = None) -> int:
     """Run the command line and return its exit status; errors are one sentence on stderr."""
     _ARGUMENTS[:] = sys.argv[1:] if args is None else args
-    try:
-        status = get_command(app).main(
-            args=list(_ARGUMENTS), prog_name="python -m benchmarks", standalone_mode=False
-        )
-    except typer.Abort:
-        return 130
-    except _UsageError as error:
-        usage = cast("typer.BadParameter", error)
-        return _complain(usage.format_message(), usage.exit_code)
-    except OSError as error:
-        return _complain(f"cannot go on: {error}", 2)
-    return status if isinstance(status, int) else 0
-
-
-def _complain(sentence: str, status: int) -> int:
-    print(f"benchmarks: {' '.join(sentence.split())}", file=sys.stderr)
-    return status
+    return run_application(app, "python -m benchmarks", _ARGUMENTS)

@@ -31,13 +31,15 @@ class Peer:
     name: str
     package: str
     hosts: frozenset[str]
-    make: Callable[[], Any]
+    make: Callable[..., Any]
     failed: Callable[[Any], int] | None = None
     """Returns how many tries have failed so far, for a lock that counts them."""
     can_be_cancelled: bool = True
     """Whether a task that waits for it may be cancelled without losing the lock."""
     missing: str | None = None
     """Why it cannot take part, or None."""
+    variant: bool = False
+    """Whether it is a peer of ours with other defaults, which takes part only if it is named."""
 
     @property
     def version(self) -> str:

@@ -12,9 +12,9 @@ from .charts import write_charts
 from .peers import Peer
 from .samples import Sample
 from .tables import cell_table, cells_of
-from .words import METRICS, limit_of, spread_of, value_of
+from .words import METRICS, is_ours, limit_of, spread_of, value_of
 
-__all__ = ["write_report"]
+__all__ = ["charts_of", "head_of", "missing_of", "table_part", "write_parts", "write_report"]
 
 TITLES = {
     "uncontended": "A free lock",
@@ -53,29 +53,56 @@ def write_report(
 ) -> Path:
     """Write RESULTS.md and ``charts/`` into `directory`, and return the path of the former."""
     charts = write_charts(directory / "charts", samples)
-    parts = [
-        "# Results",
+    head = head_of(
+        "# Results", command, facts, missing_of(peers), samples, verdicts, interrupted, METHOD
+    )
+    return write_parts(directory, [*head, *charts_of(charts), *_workloads(samples)])
+
+
+def head_of(
+    title: str,
+    command: str,
+    facts: dict[str, str],
+    missing: dict[str, str],
+    samples: Sequence[Sample],
+    verdicts: Sequence[Verdict],
+    interrupted: bool,
+    method: str,
+) -> list[str]:
+    """Return what stands above the charts: the bars, where and how it was measured."""
+    stop = "**Interrupted: these are the samples that were finished.**" if interrupted else ""
+    return [
+        title,
         f"Written by `{command}`.",
-    ]
-    if interrupted:
-        parts.append("**Interrupted: these are the samples that were finished.**")
-    parts += [
+        stop,
         "## Bars",
         _verdict_on_all(verdicts),
         _bars(verdicts),
         "## Where it was measured",
-        _rows(("", ""), facts.items()),
-        *(f"{peer.name} is left out: {peer.missing}." for peer in peers if peer.missing),
+        rows_of(("", ""), facts.items()),
+        *(f"{name} is left out: {reason}." for name, reason in missing.items()),
         *(f"{s.peer} in {s.cell}: {s.failure}." for s in samples if s.failure),
         "## How",
-        METHOD,
+        method,
     ]
-    if charts:
-        parts.append("## Charts")
-        for caption, path in charts:
-            parts.append(f"### {caption}\n\n![{caption}](charts/{path.name})")
-            parts.append(f"The same as [SVG](charts/{path.stem}.svg).")
-    parts += _workloads(samples)
+
+
+def missing_of(peers: Sequence[Peer]) -> dict[str, str]:
+    """Return why peers are missing, by their names."""
+    return {peer.name: peer.missing for peer in peers if peer.missing}
+
+
+def charts_of(charts: Sequence[tuple[str, Path]]) -> list[str]:
+    """Return what shows the charts."""
+    parts = ["## Charts"] if charts else []
+    for caption, path in charts:
+        parts.append(f"### {caption}\n\n![{caption}](charts/{path.name})")
+        parts.append(f"The same as [SVG](charts/{path.stem}.svg).")
+    return parts
+
+
+def write_parts(directory: Path, parts: Sequence[str]) -> Path:
+    """Write what there is of the parts to RESULTS.md, and return its path."""
     target = directory / "RESULTS.md"
     target.write_text("\n\n".join(part for part in parts if part) + "\n", encoding="utf-8")
     return target
@@ -107,7 +134,7 @@ def _bars(verdicts: Sequence[Verdict]) -> str:
             row += [value_of(bar, reached.median), spread_of(bar, reached), str(reached.rounds)]
         rows.append([*row, status])
     head = ("workload", "lock", "metric", "bar", "reached", "quartiles", "rounds", "")
-    return _rows(head, rows)
+    return rows_of(head, rows)
 
 
 def _workloads(samples: Sequence[Sample]) -> list[str]:
@@ -119,19 +146,21 @@ def _workloads(samples: Sequence[Sample]) -> list[str]:
             head, rows = cell_table(samples, cell)
             thinks = about[cell].think and about[cell].section != "random"
             section = SECTIONS[about[cell].section] + (", with thinking in between" * thinks)
-            titles = [METRICS.get(metric, metric) for metric in head]
             parts += [
                 f"### {cell}",
                 f"{section[0].upper()}{section[1:]}.",
-                _rows(titles, _marked(rows)),
+                table_part(head, rows),
             ]
     return parts
 
 
-def _marked(rows: Iterable[list[str]]) -> list[list[str]]:
-    return [[f"**{row[0]}**" if "BackoffLock" in row[0] else row[0], *row[1:]] for row in rows]
+def table_part(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return the table of a cell, with our locks in bold."""
+    marked = [[f"**{row[0]}**" if is_ours(row[0]) else row[0], *row[1:]] for row in rows]
+    return rows_of([METRICS.get(metric, metric) for metric in head], marked)
 
 
-def _rows(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def rows_of(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table of Markdown."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import gc
 import random
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from .bars import Bar
 from .cells import Cell
 from .peers import Peer, serving
 from .samples import Sample
-from .workloads import Stuck, take_sample
+from .workloads import Result, Stuck, take_sample
 
 __all__ = ["Step", "measure", "plan"]
 
@@ -98,23 +98,39 @@ def _modes(cell: Cell, number: int) -> Iterator[tuple[str, float]]:
         yield "memory", 2.5 * cell.tasks / 10_000  # it ends by itself, after about this long
 
 
-def measure(steps: Sequence[Step]) -> Iterator[Sample]:
-    """Take the samples. A peer that does not end a sample is left out of that cell from there."""
+def measure(
+    steps: Sequence[Step],
+    take: Callable[[Step], Result] | None = None,
+    ends: tuple[type[Exception], ...] = (Stuck,),
+) -> Iterator[Sample]:
+    """Take the samples. A peer that does not end a sample is left out of that cell from there.
+
+    `take` takes one, and raises one of `ends` if there is no end of it.
+    """
+    take = take or _take
     stuck: set[tuple[str, str]] = set()
     gc.freeze()  # the suite's own objects: collections would go through them in every sample
-    for step in steps:
-        cell, peer = step.cell.id, step.peer.name
-        if (cell, peer) in stuck:
-            continue
-        sample = Sample(step.round, cell, peer, step.mode)
-        try:
-            result = take_sample(step.peer, step.cell, step.mode, step.seconds)
-        except Stuck as error:
-            stuck.add((cell, peer))
-            sample.failure = str(error)
-        else:
-            sample.figures, sample.quantiles = result.figures, result.quantiles
-            for metric in set(sample.figures):
-                if step.mode not in step.cell.modes_of(metric):
-                    del sample.figures[metric]
-        yield sample
+    try:
+        for step in steps:
+            cell, peer = step.cell.id, step.peer.name
+            if (cell, peer) in stuck:
+                continue
+            sample = Sample(step.round, cell, peer, step.mode)
+            try:
+                result = take(step)
+            except ends as error:
+                stuck.add((cell, peer))
+                sample.failure = str(error)
+            else:
+                sample.figures, sample.quantiles = result.figures, result.quantiles
+            yield sample
+    finally:
+        gc.unfreeze()
+
+
+def _take(step: Step) -> Result:
+    result = take_sample(step.peer, step.cell, step.mode, step.seconds)
+    for metric in set(result.figures):
+        if step.mode not in step.cell.modes_of(metric):
+            del result.figures[metric]
+    return result

@@ -15,7 +15,7 @@ from .peers import Peer
 from .runner import Step
 from .samples import Sample
 from .tables import cell_table, cells_of
-from .words import METRICS, limit_of, spread_of, value_of
+from .words import METRICS, is_ours, limit_of, spread_of, value_of
 
 __all__ = ["Screen"]
 
@@ -40,12 +40,15 @@ STYLES = {"missed": "bold red", "reached": "green", "not measured": "dim"}
 class Screen:
     """Progress goes to stderr, results to stdout; `quiet` keeps the results back."""
 
+    WIDTH = 150
+    """Columns of the tables where stdout is no terminal."""
+
     def __init__(self, quiet: bool) -> None:
         self._quiet = quiet
         self._out = Console(highlight=False, quiet=quiet)
         self._err = Console(stderr=True, highlight=False)
         if not sys.stdout.isatty():
-            self._out.width = 150
+            self._out.width = self.WIDTH
 
     def open(self, facts: dict[str, str], peers: Sequence[Peer]) -> None:
         """Print the environment and who is missing."""
@@ -86,12 +89,12 @@ class Screen:
     ) -> None:
         """Print what was measured."""
         for cell in cells_of(samples):
-            head, rows = cell_table(samples, cell, SHORT)
+            head, rows = self._table(samples, cell)
             table = Table(title=cell, title_justify="left", header_style="bold", box=None)
             for number, metric in enumerate(head):
                 table.add_column(metric, justify="right" if number else "left", no_wrap=True)
             for row in rows:
-                table.add_row(*row, style="bold cyan" if "BackoffLock" in row[0] else None)
+                table.add_row(*row, style="bold cyan" if is_ours(row[0]) else None)
             self._out.print(table)
             self._out.print()
         if verdicts:
@@ -103,6 +106,9 @@ class Screen:
                 )
         if interrupted:
             self._err.print(f"interrupted after {len(samples)} samples: these are all there are")
+
+    def _table(self, samples: Sequence[Sample], cell: str) -> tuple[list[str], list[list[str]]]:
+        return cell_table(samples, cell, SHORT)
 
     def _print_bars(self, verdicts: Sequence[Verdict]) -> None:
         table = Table(title="bars, misses first", title_justify="left", box=None)

@@ -20,6 +20,8 @@ def select(
 ) -> tuple[list[Cell], list[Peer]]:
     """Return the cells and the peers that the patterns name; all of a kind that none names.
 
+    Variants of our defaults only come in by name.
+
     A cell is named by its id or the beginning of it up to a slash, a peer by its whole name; both
     may hold the wildcards of the shell.
     """
@@ -38,7 +40,7 @@ def select(
         some_peers |= found_peers
     return (
         [cell for cell in cells if not some_cells or cell.id in some_cells],
-        [peer for peer in peers if not some_peers or peer.name in some_peers],
+        [peer for peer in peers if (peer.name in some_peers if some_peers else not peer.variant)],
     )
 
 

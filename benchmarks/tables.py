@@ -9,7 +9,7 @@ from .samples import Sample, values_of
 from .stats import ratios, spread
 from .words import METRICS, figure
 
-__all__ = ["REFERENCE", "cell_table", "cells_of"]
+__all__ = ["REFERENCE", "cell_table", "cells_of", "table_of"]
 
 REFERENCE = {
     "uncontended/trio": "trio.Lock",
@@ -38,8 +38,14 @@ def cell_table(
     samples: Sequence[Sample], cell: str, wanted: Sequence[str] = tuple(METRICS)
 ) -> tuple[list[str], list[list[str]]]:
     """Return the head and the rows of a cell's table; a figure is the median of the rounds."""
+    return table_of(samples, cell, wanted, _first(REFERENCE, cell), _first(RATIO, cell))
+
+
+def table_of(
+    samples: Sequence[Sample], cell: str, wanted: Sequence[str], reference: str, compared: str
+) -> tuple[list[str], list[list[str]]]:
+    """Return the same; the peers go by their ratio to `reference` in the metric `compared`."""
     values = values_of([sample for sample in samples if sample.cell == cell])
-    reference, compared = _first(REFERENCE, cell), _first(RATIO, cell)
     metrics = [metric for metric in wanted if any(key[2] == metric for key in values)]
     peers = list(dict.fromkeys(peer for _, peer, _ in values))
     base = values.get((cell, reference, compared), {})

@@ -7,7 +7,7 @@ import math
 from .bars import Bar
 from .stats import Spread
 
-__all__ = ["METRICS", "figure", "limit_of", "spread_of", "value_of"]
+__all__ = ["METRICS", "figure", "is_ours", "limit_of", "spread_of", "value_of"]
 
 METRICS = {
     "entry": "seconds per entry",
@@ -26,10 +26,18 @@ METRICS = {
     "memory with task": "memory per waiter, its task included",
     "cpu share": "CPU while waiting",
     "drain": "time to drain",
+    "requests": "requests per acquisition",
+    "commands": "commands of the server per acquisition",
+    "server cpu": "server's CPU per acquisition",
 }
 """The metrics that are reported, in the order of the columns."""
 
 _SECONDS = {"entry", "p50", "p99", "longest", "cpu", "drain"}
+
+
+def is_ours(peer: str) -> bool:
+    """Return whether it is one of the locks that are measured beside the others."""
+    return "BackoffLock" in peer or "DistributedLock" in peer
 
 
 def figure(metric: str, value: float) -> str:

@@ -8,11 +8,13 @@ from itertools import groupby
 
 import pytest
 
+from backofflock import POLLING_SCHEDULE
 from benchmarks.bars import bars_for
 from benchmarks.cells import CELLS
 from benchmarks.peers import Peer, all_peers
 from benchmarks.runner import Step, plan
 from benchmarks.selection import NoSuchName, select
+from benchmarks.variants import variants
 
 BARS = bars_for((3, 12))
 PRESENT = tuple(replace(peer, missing=None) for peer in all_peers())
@@ -111,3 +113,19 @@ def test_only_selects_peers_by_name_and_by_pattern() -> None:
 def test_only_refuses_what_names_nothing(pattern: str) -> None:
     with pytest.raises(NoSuchName, match="neither a workload nor a peer"):
         _selected("threads", pattern)
+
+
+def test_variants_of_our_defaults_take_part_only_by_name() -> None:
+    peers = (*PRESENT, *variants())
+    names = [peer.name for peer in peers]
+    assert len(names) == len(set(names))
+    assert select(["threads/8/empty"], CELLS, peers)[1] == list(PRESENT)
+    _, chosen = select(["ThreadBackoffLock(*)"], CELLS, peers)
+    assert {peer.name.partition("(")[0] for peer in chosen} == {"ThreadBackoffLock"}
+
+
+def test_a_variant_differs_from_its_lock_in_what_it_is_named_after() -> None:
+    made = {peer.name: peer.make() for peer in variants()}
+    assert made["ThreadBackoffLock(fair_after=0.002)"]._thread_window == 0.002
+    assert made["BackoffLock(POLLING_SCHEDULE)"]._contention.schedule == POLLING_SCHEDULE
+    assert made["BackoffLock(grace=0.03)"]._contention.grace == 0.03

@@ -1,0 +1,49 @@
+"""Our locks with other values of their defaults: what led to those that they have.
+
+They take part only if ``--only`` names them, as in ``--only 'ThreadBackoffLock*'``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from backofflock import POLLING_SCHEDULE, BackoffLock, ThreadBackoffLock
+
+from .peers import Peer, all_peers
+
+__all__ = ["variants"]
+
+Lock = BackoffLock | ThreadBackoffLock
+
+WINDOWS = (0.0, 0.002, 0.004, 0.010, 0.020, 0.040, 0.080)
+"""Seconds of ``fair_after``."""
+
+GRACES = (0.001, 0.003, 0.030)
+"""Seconds by which a waiter may be late for its promise."""
+
+
+def variants() -> tuple[Peer, ...]:
+    """Return our locks with other windows, schedules and graces."""
+    return tuple(
+        peer for peer in all_peers() if peer.package == "backofflock" for peer in _of(peer)
+    )
+
+
+def _of(peer: Peer) -> Iterator[Peer]:
+    def variant(text: str, make: Callable[[], Lock]) -> Peer:
+        return Peer(
+            f"{peer.name}({text})", peer.package, peer.hosts, make, peer.failed, variant=True
+        )
+
+    for window in WINDOWS:
+        yield variant(f"fair_after={window:g}", partial(peer.make, fair_after=window))
+    yield variant("POLLING_SCHEDULE", partial(peer.make, POLLING_SCHEDULE))
+    for grace in GRACES:
+        yield variant(f"grace={grace:g}", partial(_with_grace, peer.make, grace))
+
+
+def _with_grace(make: Callable[[], Lock], grace: float) -> Lock:
+    lock = make()
+    lock._contention.grace = grace
+    return lock
