@@ -123,7 +123,7 @@ def test_the_source_distribution_can_be_tested(built: Path) -> None:
     with tarfile.open(sdist) as archive:
         shipped = {name.partition("/")[2] for name in archive.getnames()}
     wanted = {"README.md", "CHANGELOG.md", "LICENSE", "pyproject.toml", ".gitignore", ".ci/run"}
-    wanted |= {"tests/test_package.py", "benchmarks/uncontended.py", "src/backofflock/py.typed"}
+    wanted |= {"tests/test_package.py", "benchmarks/__main__.py", "src/backofflock/py.typed"}
     assert wanted - shipped == set()
 
 
