@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import importlib.metadata
 import importlib.resources
 import inspect
@@ -39,6 +40,11 @@ before = set(sys.modules)  # a coverage measurement has loaded itself
 import backofflock
 print(*set(sys.modules) - before)
 """
+
+LIST_WHAT_IS_LOADED_BEYOND_ASYNCIO_AND_ANYIO = f"""
+import asyncio, anyio
+anyio.TaskInfo, anyio.WouldBlock, anyio.to_thread
+{LIST_WHAT_IS_LOADED}"""
 
 
 def _python(*arguments: str | Path, cwd: Path = ROOT) -> str:
@@ -88,6 +94,40 @@ def test_importing_it_loads_no_optional_package() -> None:
     assert optional.isdisjoint(loaded)
 
 
+@pytest.mark.parametrize(
+    "part", ["backends", "cli", "distributed", "leases", "simulation", "testing", "_schedule_text"]
+)
+def test_importing_it_loads_no_part_that_most_programs_do_not_need(part: str) -> None:
+    loaded = _python("-c", LIST_WHAT_IS_LOADED).split()
+    assert {name for name in loaded if name.startswith(f"backofflock.{part}")} == set()
+
+
+def test_importing_it_loads_little_of_the_standard_library() -> None:
+    loaded = _python("-c", LIST_WHAT_IS_LOADED_BEYOND_ASYNCIO_AND_ANYIO).split()
+    ours = {name.partition(".")[0] for name in loaded} & set(sys.stdlib_module_names)
+    # `random` brings some of them, another of them in each version of Python.
+    little = {"bisect", "copy", "dataclasses", "datetime", "hashlib", "random", "statistics"}
+    assert {name for name in ours if not name.startswith("_")} - little == set()
+
+
+def test_what_is_loaded_on_demand_is_the_same_object_each_time() -> None:
+    program = """
+import backofflock, sys
+assert "backofflock.leases" not in sys.modules
+from backofflock import Lease, connect
+import backofflock.backends, backofflock.leases
+assert Lease is backofflock.Lease is backofflock.leases.Lease
+assert connect is backofflock.connect is backofflock.backends.connect
+"""
+    _python("-c", program)
+
+
+def test_a_name_that_does_not_exist_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="module 'backofflock' has no attribute 'BackofLock'"):
+        backofflock.BackofLock  # type: ignore[attr-defined]  # noqa: B018
+    assert set(backofflock.__all__) <= set(dir(backofflock))
+
+
 # -- files -----------------------------------------------------------------------------------------
 
 
@@ -118,6 +158,45 @@ def test_the_wheel_ships_the_package_and_nothing_else(built: Path) -> None:
     assert any(name.endswith("/licenses/LICENSE") for name in shipped)
 
 
+def test_the_wheel_has_a_command(built: Path) -> None:
+    (wheel,) = built.glob("*.whl")
+    assert _entry_points(wheel)["console_scripts"] == {"backofflock": "backofflock.cli:main"}
+
+
+def _entry_points(wheel: Path) -> dict[str, dict[str, str]]:
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = [name for name in archive.namelist() if name.endswith("entry_points.txt")]
+        text = archive.read(name).decode()
+    found = configparser.ConfigParser(delimiters="=")
+    found.read_string(text)
+    return {section: dict(found[section]) for section in found.sections()}
+
+
+def test_the_source_distribution_builds_the_same_wheel(built: Path, tmp_path: Path) -> None:
+    (sdist,) = built.glob("*.tar.gz")
+    (wheel,) = built.glob("*.whl")
+    with tarfile.open(sdist) as archive:
+        archive.extractall(tmp_path, filter="data")
+    (source,) = tmp_path.iterdir()
+    _python("-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path, cwd=source)
+    (again,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as one, zipfile.ZipFile(again) as other:
+        assert {info.filename: info.CRC for info in one.infolist()} == {
+            info.filename: info.CRC for info in other.infolist()
+        }
+
+
+def test_the_links_of_the_readme_lead_somewhere_in_the_source_distribution(built: Path) -> None:
+    (sdist,) = built.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        shipped = {name.partition("/")[2] for name in archive.getnames()}
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    links = set(re.findall(r"\]\(([^)\s#]+)[^)]*\)", readme))
+    inside = {link for link in links if not link.startswith("https://")}
+    assert inside
+    assert inside - shipped == set()
+
+
 def test_the_source_distribution_can_be_tested(built: Path) -> None:
     (sdist,) = built.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
@@ -142,7 +221,8 @@ def test_public_names_exist_and_the_others_are_modules() -> None:
     missing = [name for name in backofflock.__all__ if not hasattr(backofflock, name)]
     assert missing == []
     public = {name for name in vars(backofflock) if not name.startswith("_")}
-    undeclared = public - set(backofflock.__all__) - {"annotations"}
+    imported = {"annotations", "MappingProxyType", "TYPE_CHECKING"}
+    undeclared = public - set(backofflock.__all__) - imported
     modules = {name for name in undeclared if inspect.ismodule(getattr(backofflock, name))}
     assert undeclared == modules
 

@@ -7,9 +7,10 @@ How long a waiter sleeps between tries is a schedule: see `backofflock.schedules
 
 from __future__ import annotations
 
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
 from ._attempts import Attempt
-from .backends import connect
-from .distributed import DistributedLock, ThreadDistributedLock
 from .errors import (
     AcquireTimeout,
     BackendRefused,
@@ -19,7 +20,6 @@ from .errors import (
     OwnerDied,
     WouldBlock,
 )
-from .leases import AsyncBackend, Backend, Busy, Grant, Lease
 from .records import LeaseStatistics, LockStatistics, WaitDetails
 from .schedules import (
     DEFAULT_SCHEDULE,
@@ -38,6 +38,11 @@ from .schedules import (
 )
 from .tasks import BackoffLock
 from .threads import ThreadBackoffLock
+
+if TYPE_CHECKING:
+    from .backends import connect
+    from .distributed import DistributedLock, ThreadDistributedLock
+    from .leases import AsyncBackend, Backend, Busy, Grant, Lease
 
 __version__ = "0.1.0"
 
@@ -77,3 +82,28 @@ __all__ = [
     "WouldBlock",
     "connect",
 ]
+
+# What a fleet needs is loaded when it is first asked for: a program of one process does not pay for
+# it at each start. `python -m benchmarks.imports` measures what importing this costs.
+_LOADED_ON_DEMAND = MappingProxyType(
+    {
+        **dict.fromkeys(["DistributedLock", "ThreadDistributedLock"], "distributed"),
+        **dict.fromkeys(["AsyncBackend", "Backend", "Busy", "Grant", "Lease"], "leases"),
+        "connect": "backends",
+    }
+)
+
+if not TYPE_CHECKING:  # a type checker would believe that it has any name there is
+
+    def __getattr__(name: str) -> object:
+        from importlib import import_module
+
+        try:
+            module = import_module(f".{_LOADED_ON_DEMAND[name]}", __name__)
+        except KeyError:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+        value = globals()[name] = getattr(module, name)
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})
