@@ -95,7 +95,19 @@ def test_importing_it_loads_no_optional_package() -> None:
 
 
 @pytest.mark.parametrize(
-    "part", ["backends", "cli", "distributed", "leases", "simulation", "testing", "_schedule_text"]
+    "part",
+    [
+        "_instrument",
+        "_schedule_text",
+        "backends",
+        "cli",
+        "distributed",
+        "events",
+        "instrumentation",
+        "leases",
+        "simulation",
+        "testing",
+    ],
 )
 def test_importing_it_loads_no_part_that_most_programs_do_not_need(part: str) -> None:
     loaded = _python("-c", LIST_WHAT_IS_LOADED).split()

@@ -12,6 +12,7 @@ import pytest
 
 import backofflock
 from backofflock import records
+from backofflock.events import LockEvent
 from backofflock.records import LockStatistics, WaitDetails
 
 DETAILS = WaitDetails(
@@ -29,10 +30,13 @@ STATISTICS = LockStatistics(
     total_wait=4.5,
     longest_wait=1.25,
 )
+EVENT = LockEvent("wait", "orders", "BackoffLock", "acquired", 1.25, 3, "Task-3")
+
+Record = WaitDetails | LockStatistics | LockEvent
 
 
-@pytest.mark.parametrize("record", [DETAILS, STATISTICS])
-def test_a_record_cannot_be_changed(record: WaitDetails | LockStatistics) -> None:
+@pytest.mark.parametrize("record", [DETAILS, STATISTICS, EVENT])
+def test_a_record_cannot_be_changed(record: Record) -> None:
     before = repr(record)
     for field in fields(record):
         with pytest.raises(FrozenInstanceError):
@@ -43,8 +47,8 @@ def test_a_record_cannot_be_changed(record: WaitDetails | LockStatistics) -> Non
     assert not hasattr(record, "__dict__")  # so nothing can be added to it either
 
 
-@pytest.mark.parametrize("record", [DETAILS, STATISTICS])
-def test_copies_by_every_means_are_equal(record: WaitDetails | LockStatistics) -> None:
+@pytest.mark.parametrize("record", [DETAILS, STATISTICS, EVENT])
+def test_copies_by_every_means_are_equal(record: Record) -> None:
     pickled = (pickle.dumps(record, protocol) for protocol in range(pickle.HIGHEST_PROTOCOL + 1))
     for same in (copy.copy(record), copy.deepcopy(record), *map(pickle.loads, pickled)):
         assert type(same) is type(record)
@@ -53,9 +57,9 @@ def test_copies_by_every_means_are_equal(record: WaitDetails | LockStatistics) -
         assert repr(same) == repr(record)
 
 
-@pytest.mark.parametrize("record", [DETAILS, STATISTICS])
+@pytest.mark.parametrize("record", [DETAILS, STATISTICS, EVENT])
 def test_records_that_differ_in_one_field_are_not_equal(
-    record: WaitDetails | LockStatistics,
+    record: Record,
 ) -> None:
     for field in fields(record):
         changed: dict[str, Any] = {field.name: 99}

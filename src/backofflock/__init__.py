@@ -40,8 +40,10 @@ from .tasks import BackoffLock
 from .threads import ThreadBackoffLock
 
 if TYPE_CHECKING:
+    from ._instrument import Instrumentation, instrument
     from .backends import connect
     from .distributed import DistributedLock, ThreadDistributedLock
+    from .events import LockEvent
     from .leases import AsyncBackend, Backend, Busy, Grant, Lease
 
 __version__ = "0.1.0"
@@ -65,10 +67,12 @@ __all__ = [
     "Exponential",
     "Fibonacci",
     "Grant",
+    "Instrumentation",
     "Lease",
     "LeaseLost",
     "LeaseStatistics",
     "Linear",
+    "LockEvent",
     "LockStatistics",
     "OwnerDied",
     "Polynomial",
@@ -81,14 +85,17 @@ __all__ = [
     "WaitDetails",
     "WouldBlock",
     "connect",
+    "instrument",
 ]
 
-# What a fleet needs is loaded when it is first asked for: a program of one process does not pay for
-# it at each start. `python -m benchmarks.imports` measures what importing this costs.
+# What a fleet or a listener needs is loaded when it is first asked for: who uses neither does not
+# pay for it at each start. `python -m benchmarks.imports` measures what importing this costs.
 _LOADED_ON_DEMAND = MappingProxyType(
     {
         **dict.fromkeys(["DistributedLock", "ThreadDistributedLock"], "distributed"),
+        **dict.fromkeys(["Instrumentation", "instrument"], "_instrument"),
         **dict.fromkeys(["AsyncBackend", "Backend", "Busy", "Grant", "Lease"], "leases"),
+        "LockEvent": "events",
         "connect": "backends",
     }
 )

@@ -22,6 +22,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from itertools import count
+from typing import ClassVar, TypeAlias
 
 from ._key import KEY, Key
 from ._waiter import NEVER, Waiter
@@ -45,6 +46,9 @@ Observer = Callable[[WaitDetails], object]
 Limits = tuple[float | None, int | None]
 """A waiter's timeout in seconds, and its most tries; None is no limit."""
 
+Tell: TypeAlias = "Callable[[Contention, Waiter, float, BaseException | None], None]"
+"""Called when a wait has ended, with its seconds and with what ended it, None for the key."""
+
 
 class Contention:
     """The state of one lock, and what may be done to it."""
@@ -53,12 +57,15 @@ class Contention:
         "cancellations",
         "check",
         "contended",
+        "face",
         "grace",
+        "held_since",
         "key",
         "label",
         "last_strict",
         "lets_rest",
         "longest_wait",
+        "name",
         "next_ticket",
         "queue",
         "rng",
@@ -70,6 +77,9 @@ class Contention:
         "wakeups",
     )
 
+    tell: ClassVar[Tell | None] = None
+    """Set while somebody listens, see `_instrument`."""
+
     def __init__(
         self,
         key: Key,
@@ -79,9 +89,14 @@ class Contention:
         rng: Rng | None = None,
         wake_on_release: bool = True,
         check: Check | None = None,
+        name: str | None = None,
+        face: str | None = None,
     ) -> None:
         self.key = key
         self.label = label
+        self.name = name
+        self.face = face  # None: listeners are not told of it
+        self.held_since = -NEVER  # known only if somebody listened when the key was taken
         self.schedule = schedule
         self.rng = rng
         self.wake_on_release = wake_on_release
@@ -208,6 +223,8 @@ class Contention:
             self.total_wait += now
             if now > self.longest_wait:
                 self.longest_wait = now
+            if (tell := self.tell) is not None:
+                tell(waiter, now, None)
         except BaseException as error:
             if taken:  # interrupted between taking the key and saying so
                 self.key.append(KEY)
@@ -217,6 +234,8 @@ class Contention:
                 self.timeouts += 1
             else:
                 self.cancellations += 1
+            if (tell := self.tell) is not None:
+                tell(waiter, waiter.clock() - waiter.since, error)
             raise
 
     def abandon(self, policy: Generator[float, None, None], waiter: Waiter) -> None:
@@ -350,8 +369,9 @@ class Contention:
         return True
 
     def reinit_after_fork(self) -> None:
-        """Forget all waiters: in a forked child their threads do not exist."""
+        """Forget all waiters and the holder: in a forked child their threads do not exist."""
         self.queue.clear()
+        self.held_since = -NEVER
 
 
 def delay_after(

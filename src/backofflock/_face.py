@@ -26,7 +26,7 @@ from ._hosts import (
     trio_checkpoint,
     trio_waiter,
 )
-from ._key import KEY, ForeignKey, ForeignLock, Key, new_key
+from ._key import KEY, ForeignKey, ForeignLock, Key, new_key, reinit_after_fork
 from ._waiter import NEVER, Pledge
 from .records import LockStatistics, WaitDetails
 from .schedules import DEFAULT_SCHEDULE, POLLING_SCHEDULE, Rng, Schedule
@@ -133,18 +133,21 @@ class Face(ABC):
         self._on_wait = on_wait
         self._owner: Task | None = None
         self._released_by_hand = False  # once true it stays true
-        self._key: Key = new_key() if over is None else ForeignKey(over)
+        key: Key = new_key() if over is None else ForeignKey(over)
+        self._key = key
         self._window, self._thread_window = self._WINDOW, self._THREAD_WINDOW
         if fair_after is not DEFAULT:
             seconds = limit("fair_after", fair_after)
             self._window = self._thread_window = NEVER if seconds is None else seconds
         self._contention = Contention(
-            self._key,
+            key,
             name if name is not None else f"{type(self).__name__} at {id(self):#x}",
             schedule,
             rng=rng,
             wake_on_release=wake_on_release,
             check=self._check(),
+            name=name,
+            face=type(self).__name__,
         )
         self._queue = self._contention.queue
         self._alarms: Alarms = {}
@@ -286,7 +289,4 @@ class Face(ABC):
         self._contention.reinit_after_fork()
         self._alarms.clear()
         self._owner = None
-        if isinstance(self._key, ForeignKey):
-            self._key.reinit_after_fork()
-        else:
-            self._key.append(KEY)
+        reinit_after_fork(self._key)

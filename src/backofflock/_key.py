@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
-__all__ = ["KEY", "ForeignKey", "ForeignLock", "Key", "new_key"]
+__all__ = ["KEY", "ForeignKey", "ForeignLock", "Key", "new_key", "reinit_after_fork"]
 
 KEY = None
 """The element of a key; its presence is all that counts."""
@@ -51,6 +51,15 @@ class ForeignLock(Protocol):
 def new_key() -> deque[None]:
     """Return a key that is there."""
     return deque((KEY,), maxlen=1)
+
+
+def reinit_after_fork(key: Key) -> None:
+    """Put a key back in a forked child, whoever had it in the parent."""
+    reinit: Callable[[], None] | None = getattr(key, "reinit_after_fork", None)
+    if reinit is None:
+        key.append(KEY)
+    else:
+        reinit()
 
 
 class ForeignKey:

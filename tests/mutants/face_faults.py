@@ -128,10 +128,10 @@ FACE_FAULTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "forked-child-finds-it-held",
-        "_face.py",
+        "_key.py",
         "in a forked child nobody can release what a thread of the parent held",
-        old="        else:\n            self._key.append(KEY)\n",
-        new="",
+        old="    if reinit is None:\n        key.append(KEY)\n",
+        new="    if reinit is None:\n        pass\n",
         killers=(f"{FORK}held_by_the_parent",),
     ),
     # -- tasks -------------------------------------------------------------------------------------

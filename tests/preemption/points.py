@@ -109,7 +109,18 @@ BUILT_IN = frozenset(
     for name, each in vars(builtins).items()
     if callable(each) and not (isinstance(each, type) and issubclass(each, BaseException))
 ) - {"isinstance", "property", "staticmethod", "super", "type"}
-BEYOND = frozenset({"_schedule_text", "backends", "cli", "distributed", "simulation", "testing"})
+BEYOND = frozenset(
+    {
+        "_instrument",
+        "_schedule_text",
+        "backends",
+        "cli",
+        "distributed",
+        "instrumentation",
+        "simulation",
+        "testing",
+    }
+)
 """Packages and modules of code that no scenario runs."""
 
 PLACES = {"promise": BOX, "woken_at": BOX}

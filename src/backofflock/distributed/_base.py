@@ -10,8 +10,10 @@ from typing import Any, NoReturn
 from .._checks import Duration, duration
 from .._contention import Limits
 from .._face import DEFAULT, Default, chosen_limits, observer, refuse_unfit
+from .._instrument import tell_hold, tell_wait
 from ..backends import connect
 from ..errors import AcquireTimeout
+from ..events import Outcome
 from ..leases import AsyncBackend, Backend, Lease, clock
 from ..records import LeaseStatistics, WaitDetails
 from ..schedules import FLEET_SCHEDULE, Rng, Schedule
@@ -189,6 +191,7 @@ class DistributedFace:
             waited = clock() - pursuit.since
             self._total_wait += waited
             self._longest_wait = max(self._longest_wait, waited)
+            self._tell_wait(pursuit.waiter, waited, pursuit.attempt, None)
 
     def _call_off(self, pursuit: Pursuit, lease: Lease | None, keeper: Keeper | None) -> None:
         """Undo a pursuit that was interrupted, all but to release its token."""
@@ -212,13 +215,23 @@ class DistributedFace:
             lease.lost.reason = TAKEN
             was_held = False
         self._lost += not was_held
+        outcome: Outcome = "released" if was_held else "lost"
+        tell_hold(self._name, type(self).__name__, outcome, clock() - lease.since)
         return was_held
 
-    def _count_failure(self, error: BaseException) -> None:
+    def _count_failure(
+        self, error: BaseException, waiter: str, since: float, attempts: int = 0
+    ) -> None:
         if isinstance(error, AcquireTimeout):
             self._timeouts += 1
         else:
             self._cancellations += 1
+        self._tell_wait(waiter, clock() - since, attempts, error)
+
+    def _tell_wait(
+        self, waiter: str, seconds: float, attempts: int, error: BaseException | None
+    ) -> None:
+        tell_wait(self._name, type(self).__name__, seconds, attempts, waiter, error)
 
     def _unheld(self) -> RuntimeError:
         return RuntimeError(f"cannot release lock {self._name!r}: nobody acquired it here")

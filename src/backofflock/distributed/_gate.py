@@ -45,6 +45,7 @@ class Gate(ThreadBackoffLock):
 
     def __init__(self, name: str, backend: Any) -> None:
         super().__init__(fair_after=0.0, name=name)
+        self._contention.face = None  # listeners are told of the leases
         self.backend = backend  # kept alive, so that its id stays its own
         self.token: str | None = None
         """Token of the one that has passed and not left."""

@@ -156,15 +156,16 @@ class DistributedLock(DistributedFace):
         try:
             await gate._enter(at_gate(limits), observer(self._on_wait))
         except BaseException as error:
-            self._count_failure(error)
+            self._count_failure(error, label, since)
             raise
+        pursuit: Pursuit | None = None
         try:
             gate.token = token
             pursuit = self._pursuit(task, label, token, limits, since)
             return await self._pursue(pursuit, task, waits)
         except BaseException as error:
             gate.leave(token)
-            self._count_failure(error)
+            self._count_failure(error, label, since, pursuit.attempt if pursuit else 0)
             raise
 
     async def _pursue(self, pursuit: Pursuit, task: Task, waited: bool) -> _Holding:

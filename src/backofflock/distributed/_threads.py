@@ -130,15 +130,16 @@ class ThreadDistributedLock(DistributedFace):
             if not gate._contention.try_take(None, monotonic(), 0.0):
                 gate._acquire_in_thread(at_gate(limits), observer(self._on_wait))
         except BaseException as error:
-            self._count_failure(error)
+            self._count_failure(error, me.name, since)
             raise
+        pursuit: Pursuit | None = None
         try:
             gate.token = token
             pursuit = self._pursuit(me, me.name, token, limits, since)
             return self._pursue(pursuit, waits, in_body)
         except BaseException as error:
             gate.leave(token)
-            self._count_failure(error)
+            self._count_failure(error, me.name, since, pursuit.attempt if pursuit else 0)
             raise
 
     def _pursue(self, pursuit: Pursuit, waited: bool, in_body: bool) -> _Holding:
