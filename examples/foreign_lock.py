@@ -3,8 +3,8 @@
 `cachetools.cached` guards its cache by a lock of `threading`, and whoever touches the cache beside
 it has to take that lock: ``with cache_lock: cache.clear()``. A thread of this program does so for
 half a second, to save the cache. In a coroutine the same line would stop the whole event loop for
-as long. `BackoffLock(over=...)` keeps its key in that very lock: it
-excludes the library and the thread, and naps instead of blocking.
+as long. `BackoffLock(over=...)` keeps its key in that very lock: it excludes the library and the
+thread, and naps instead of blocking.
 
     python examples/foreign_lock.py
 
