@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 __all__ = ["FENCE", "Snippet", "assert_it_prints_what_is_shown", "snippets"]
@@ -27,7 +28,7 @@ def snippets(page: str) -> list[Snippet]:
     """Return all fenced blocks of a page of Markdown."""
     fences = list(FENCE.finditer(page))
     found = []
-    for fence, after in zip(fences, [*fences[1:], None], strict=True):
+    for fence, after in zip_longest(fences, fences[1:]):
         headings = re.findall(r"^#+ (.+)$", FENCE.sub("", page[: fence.start()]), re.MULTILINE)
         shown = ""
         if after is not None and after[1] == "text" and after.start() == fence.end() + 2:

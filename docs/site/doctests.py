@@ -1,0 +1,21 @@
+"""Doctests in docstrings, as code blocks: Markdown would take ``>>>`` for a quotation."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import griffe
+
+DOCTEST = re.compile(r"^>>> .*(?:\n(?!\n).*)*", re.MULTILINE)
+
+
+class FencedDoctests(griffe.Extension):
+    """Puts a fence around each doctest; what it prints stands directly below it."""
+
+    def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
+        """Rewrite the docstring of `obj`, which griffe has just read."""
+        if obj.docstring is not None:
+            obj.docstring.value = DOCTEST.sub(
+                lambda doctest: f"```pycon\n{doctest[0]}\n```", obj.docstring.value
+            )
