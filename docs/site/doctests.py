@@ -1,4 +1,4 @@
-"""Doctests in docstrings, as code blocks: Markdown would take ``>>>`` for a quotation."""
+"""Docstrings as Markdown: a fence around each doctest, as Markdown takes ``>>>`` for a quotation."""
 
 from __future__ import annotations
 
@@ -16,6 +16,5 @@ class FencedDoctests(griffe.Extension):
     def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
         """Rewrite the docstring of `obj`, which griffe has just read."""
         if obj.docstring is not None:
-            obj.docstring.value = DOCTEST.sub(
-                lambda doctest: f"```pycon\n{doctest[0]}\n```", obj.docstring.value
-            )
+            text = DOCTEST.sub(lambda doctest: f"```pycon\n{doctest[0]}\n```", obj.docstring.value)
+            obj.docstring.value = text.replace("::\n\n    ", ":\n\n    ")

@@ -55,7 +55,7 @@ def _on_the_site(link: re.Match[str], folder: str, files: Files, config: MkDocsC
     if not source.exists():
         raise PluginError(f"{folder}: {link[0]} leads nowhere")
     if not link["image"]:
-        return f"`{target}`" if source.name in link["text"] else f"{link['text']} (`{target}`)"
+        return f"`{target}`" if source.stem in link["text"] else f"{link['text']} (`{target}`)"
     place = f"pictures/{source.name}"
     if files.get_file_from_path(place) is None:
         files.append(File.generated(config, place, abs_src_path=str(source)))
