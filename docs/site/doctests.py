@@ -1,4 +1,4 @@
-"""Docstrings as Markdown: a fence around each doctest, as Markdown takes ``>>>`` for a quotation."""
+"""Docstrings as Markdown, which would take ``>>>`` for a quotation: doctests get a fence."""
 
 from __future__ import annotations
 
