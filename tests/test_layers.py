@@ -19,7 +19,7 @@ FILES = {path.relative_to(ROOT).as_posix(): path for path in sorted(ROOT.rglob("
 
 FLOORS = {
     **dict.fromkeys(["_checks", "_schedule_text", "errors", "events", "records", "schedules"], 0),
-    **dict.fromkeys(["_key", "_waiter", "_contention"], 1),
+    **dict.fromkeys(["_key", "_naps", "_waiter", "_contention"], 1),
     **dict.fromkeys(["_hosts", "_attempts", "_face", "_instrument", "tasks", "threads"], 2),
     **dict.fromkeys(["leases", "backends", "distributed", "simulation", "testing"], 3),
     "__init__": 3,  # the public face re-exports all floors below the command line

@@ -165,14 +165,18 @@ def test_the_wheel_ships_the_package_and_nothing_else(built: Path) -> None:
     assert "backofflock/py.typed" in files
     assert files == {
         "backofflock/py.typed",
+        "pytest_backofflock.py",
         *(path.relative_to(source).as_posix() for path in here),
     }
     assert any(name.endswith("/licenses/LICENSE") for name in shipped)
 
 
-def test_the_wheel_has_a_command(built: Path) -> None:
+def test_the_wheel_has_a_command_and_a_plugin_of_pytest(built: Path) -> None:
     (wheel,) = built.glob("*.whl")
-    assert _entry_points(wheel)["console_scripts"] == {"backofflock": "backofflock.cli:main"}
+    assert _entry_points(wheel) == {
+        "console_scripts": {"backofflock": "backofflock.cli:main"},
+        "pytest11": {"backofflock": "pytest_backofflock"},
+    }
 
 
 def _entry_points(wheel: Path) -> dict[str, dict[str, str]]:

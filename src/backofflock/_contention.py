@@ -25,6 +25,7 @@ from itertools import count
 from typing import ClassVar, TypeAlias
 
 from ._key import KEY, Key
+from ._naps import NAPS
 from ._waiter import NEVER, Waiter
 from .errors import AcquireTimeout
 from .records import WaitDetails
@@ -310,11 +311,12 @@ class Contention:
     ) -> float:
         """Return the seconds to nap, promised and announced; raise AcquireTimeout at a limit."""
         delay = self._next_delay(waiter, delays, now, limits)
-        waiter.promise(now + delay)
+        slept = NAPS.slept(delay)
+        waiter.promise(now + slept)
         if observe is None:
-            return delay
+            return slept
         observe(self._details(waiter, delay, now))
-        return self.promise_anew(waiter, delay)  # it may have taken its time
+        return self.promise_anew(waiter, slept)  # it may have taken its time
 
     def _next_delay(
         self, waiter: Waiter, delays: Iterator[float], now: float, limits: Limits

@@ -27,6 +27,7 @@ from ._hosts import (
     trio_waiter,
 )
 from ._key import KEY, ForeignKey, ForeignLock, Key, new_key, reinit_after_fork
+from ._naps import NAPS
 from ._waiter import NEVER, Pledge
 from .records import LockStatistics, WaitDetails
 from .schedules import DEFAULT_SCHEDULE, POLLING_SCHEDULE, Rng, Schedule
@@ -50,17 +51,25 @@ DEFAULT: Final = Default.DEFAULT
 
 
 def observer(on_wait: Observer | None) -> Observer | None:
-    """Return what is to be told of each nap: `on_wait`, and the log where it is listening."""
-    if not logger.isEnabledFor(logging.DEBUG):
+    """Return what is to be told of each nap of a wait that begins: `on_wait`, and who listens."""
+    if not (NAPS.observers or logger.isEnabledFor(logging.DEBUG)):
         return on_wait
+    told = [begin() for begin in NAPS.observers]
+    if logger.isEnabledFor(logging.DEBUG):
+        told.append(_log)
+    if on_wait is not None:
+        told.append(on_wait)  # last: it may raise
 
-    def log_and_tell(details: WaitDetails) -> None:
-        extra = {field.name: getattr(details, field.name) for field in fields(details)}
-        logger.debug("%s", details, extra=extra)
-        if on_wait is not None:
-            on_wait(details)
+    def tell(details: WaitDetails) -> None:
+        for observe in told:
+            observe(details)
 
-    return log_and_tell
+    return tell
+
+
+def _log(details: WaitDetails) -> None:
+    extra = {field.name: getattr(details, field.name) for field in fields(details)}
+    logger.debug("%s", details, extra=extra)
 
 
 def refuse_unfit(schedule: object, on_wait: object, rng: object) -> None:

@@ -123,7 +123,7 @@ MACHINE_FAULTS: tuple[Mutant, ...] = (
     fault(
         "promise-not-made",
         fault="a waiter naps without promising when it will try again",
-        old="        waiter.promise(now + delay)\n        if observe is None:",
+        old="        waiter.promise(now + slept)\n        if observe is None:",
         new="        if observe is None:",
         killers=(f"{RESERVATIONS}a_reservation_lapses_when_the_napping_waiter_is_late",),
     ),

@@ -15,6 +15,7 @@ from math import inf
 from typing import Any, Literal, TypeAlias
 
 from .._contention import Limits, Observer, delay_after
+from .._naps import NAPS
 from ..errors import AcquireTimeout, BackendUnavailable
 from ..leases import Busy, Grant, Lease, clock
 from ..records import WaitDetails
@@ -86,7 +87,7 @@ class Pursuit:
         timeout = self.limits[0]
         deadline = inf if timeout is None else self.since + timeout
         if self.cede:
-            yield Nap(max(0.0, min(self.cede, deadline - clock())))
+            yield Nap(NAPS.slept(max(0.0, min(self.cede, deadline - clock()))))
         while True:
             self.attempt += 1
             asked = clock()
@@ -118,7 +119,7 @@ class Pursuit:
             if self.observe is not None:
                 self.observe(self._details(max(0.0, min(delay, deadline - now)), now, deadline))
                 now = clock()  # it may have taken its time
-            yield Nap(max(0.0, min(delay, deadline - now)))
+            yield Nap(NAPS.slept(max(0.0, min(delay, deadline - now))))
 
     def _details(self, delay: float, now: float, deadline: float) -> WaitDetails:
         return WaitDetails(
