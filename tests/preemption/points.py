@@ -132,7 +132,11 @@ class Points:
     def __init__(self, files: Iterable[Path] = (), *, every_opcode: bool = False) -> None:
         package = Path(backofflock.__file__).parent
         modules = package.rglob("*.py")
-        ours = [path for path in modules if BEYOND.isdisjoint(path.with_suffix("").parts)]
+        ours = [
+            path
+            for path in modules
+            if BEYOND.isdisjoint(path.relative_to(package).with_suffix("").parts)
+        ]
         self.files = {str(path) for path in [*ours, *files]}
         self._every_opcode = every_opcode
         stored = {name for path in self.files for name in _stored_in(Path(path))}
