@@ -17,10 +17,11 @@ from math import inf
 
 import anyio
 
+from backofflock import DistributedLock, ThreadDistributedLock
 from backofflock.errors import BackendRefused, BackendUnavailable
 from backofflock.leases import Busy, Grant, clock
 
-__all__ = ["AsyncMemory", "Memory", "NativeMemory", "Store", "Trouble", "until"]
+__all__ = ["AsyncMemory", "Memory", "NativeMemory", "Store", "Trouble", "assert_free", "until"]
 
 
 class Store:
@@ -257,6 +258,18 @@ class NativeMemory(Memory):
 
     def native(self, host: str) -> AsyncMemory | None:
         return self.client if host in self.hosts else None
+
+
+def assert_free(
+    lock: DistributedLock | ThreadDistributedLock, backend: Memory | AsyncMemory
+) -> None:
+    """Check that nobody has the lock "orders" or waits for it, here and at the server."""
+    assert backend.store.holder("orders") is None
+    assert not backend.store.unreleased()
+    assert not lock.locked()
+    statistics = lock.statistics()
+    assert not statistics.locked
+    assert statistics.tasks_waiting == 0
 
 
 def until(condition: object, seconds: float = 20.0) -> None:

@@ -21,22 +21,13 @@ from backofflock import AcquireTimeout, Constant, DistributedLock
 from backofflock.leases import Lease
 
 from .hosts import on_each_host, run, unhandled, until
-from .memory import AsyncMemory, Memory
+from .memory import AsyncMemory, Memory, assert_free
 
 ROUNDS = range(14)
 
 
 def lock_over(backend: AsyncMemory) -> DistributedLock:
     return DistributedLock("orders", backend, schedule=Constant(0.0))
-
-
-def assert_free(lock: DistributedLock, backend: AsyncMemory | Memory) -> None:
-    assert backend.store.holder("orders") is None
-    assert not backend.store.unreleased()
-    assert not lock.locked()
-    statistics = lock.statistics()
-    assert not statistics.locked
-    assert statistics.tasks_waiting == 0
 
 
 async def hold(lock: DistributedLock) -> None:

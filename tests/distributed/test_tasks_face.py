@@ -25,19 +25,12 @@ from backofflock.errors import BackendRefused, BackendUnavailable
 from backofflock.leases import Lease
 
 from .hosts import HOSTS, on_each_host, run, until
-from .memory import AsyncMemory, Memory, NativeMemory
+from .memory import AsyncMemory, Memory, NativeMemory, assert_free
 
 on_all_hosts = pytest.mark.parametrize("host", [*HOSTS, "eager"])
 with_each_client = pytest.mark.parametrize(
     "make", [AsyncMemory, Memory, NativeMemory, lambda: Memory(blocking=False)]
 )
-
-
-def assert_free(lock: DistributedLock, backend: AsyncMemory | Memory) -> None:
-    assert backend.store.holder("orders") is None
-    assert not backend.store.unreleased()
-    assert not lock.locked()
-    assert not lock.statistics().locked
 
 
 @on_all_hosts

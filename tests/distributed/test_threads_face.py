@@ -18,18 +18,16 @@ from backofflock.errors import BackendRefused, BackendUnavailable
 from backofflock.leases import Lease
 
 from .hosts import run
-from .memory import AsyncMemory, Memory, NativeMemory, Store, until
+from .memory import AsyncMemory, Memory, NativeMemory, Store, assert_free, until
 
 
 def made(backend: Memory | None = None, ttl: float = 30.0) -> ThreadDistributedLock:
     return ThreadDistributedLock("orders", Memory() if backend is None else backend, ttl=ttl)
 
 
-def assert_free(lock: ThreadDistributedLock, backend: Memory) -> None:
-    assert backend.store.holder("orders") is None
-    assert not backend.store.unreleased()
-    assert not lock.locked()
-    assert not lock.statistics().locked
+def assert_over(lock: ThreadDistributedLock, backend: Memory) -> None:
+    """Check that the lock is free and nobody renews it any more."""
+    assert_free(lock, backend)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("lease of")]
 
 
@@ -44,7 +42,7 @@ def test_with_gives_a_lease() -> None:
         assert (lease.name, lease.fence, lease.ttl) == ("orders", 1, 30.0)
     assert lock.lease is None
     assert lease.lost.is_set()
-    assert_free(lock, backend)
+    assert_over(lock, backend)
     with lock as second:
         assert second.fence == 2
         assert second.token != lease.token
@@ -59,7 +57,7 @@ def test_acquire_and_release_in_any_thread() -> None:
         thread.start()
         thread.join(20)
     assert len(leases) == 1
-    assert_free(lock, backend)
+    assert_over(lock, backend)
 
 
 def test_releasing_what_is_not_held() -> None:
@@ -84,7 +82,7 @@ def test_it_is_not_reentrant() -> None:
         for again in (lock, same):
             with pytest.raises(RuntimeError, match="not reentrant"):
                 again.acquire()
-    assert_free(lock, backend)
+    assert_over(lock, backend)
 
 
 def test_a_thread_whose_ident_is_used_again_is_another() -> None:
@@ -161,7 +159,7 @@ def test_two_threads_that_release_at_once() -> None:
             thread.join(20)
         assert outcomes.count(None) == 1, outcomes
         assert inside == [1, 2]
-        assert_free(lock, backend)
+        assert_over(lock, backend)
 
 
 def test_limits() -> None:
@@ -178,7 +176,7 @@ def test_limits() -> None:
     with pytest.raises(AcquireTimeout, match="timeout=0"):
         lock.acquire(timeout=0)
     backend.store.delete("orders")
-    assert_free(lock, backend)
+    assert_over(lock, backend)
 
 
 def test_limits_behind_another_of_this_process() -> None:
@@ -208,7 +206,7 @@ def test_limits_behind_another_of_this_process() -> None:
     patient.join(20)
     assert len(outcomes) == 3
     assert backend.store.requests["try_acquire"] == 2
-    assert_free(lock, backend)
+    assert_over(lock, backend)
 
 
 def test_an_unanswered_try_is_released_for_certain() -> None:
@@ -218,7 +216,7 @@ def test_an_unanswered_try_is_released_for_certain() -> None:
     with pytest.raises(AcquireTimeout) as raised:
         lock.acquire(timeout=0.05)
     assert isinstance(raised.value.__cause__, BackendUnavailable)
-    assert_free(lock, backend)
+    assert_over(lock, backend)
     backend.cure()
     backend.trouble("try_acquire", refused=True, times=1)
     with pytest.raises(BackendRefused):
@@ -226,7 +224,7 @@ def test_an_unanswered_try_is_released_for_certain() -> None:
     backend.trouble("try_acquire", unavailable="lost", times=1)
     with lock as lease:  # the second request finds the grant of the first
         assert backend.store.holder("orders") == lease.token
-    assert_free(lock, backend)
+    assert_over(lock, backend)
 
 
 def test_what_the_body_raises_is_kept() -> None:
@@ -235,7 +233,7 @@ def test_what_the_body_raises_is_kept() -> None:
     for error in (LookupError, KeyboardInterrupt, SystemExit):
         with pytest.raises(error), lock:
             raise error
-        assert_free(lock, backend)
+        assert_over(lock, backend)
     for error in (KeyboardInterrupt, SystemExit):
         with pytest.raises(error), lock:
             backend.store.delete("orders")
@@ -244,7 +242,7 @@ def test_what_the_body_raises_is_kept() -> None:
         backend.store.delete("orders")
         raise LookupError("mine")
     assert isinstance(raised.value.__cause__, LookupError)
-    assert_free(lock, backend)
+    assert_over(lock, backend)
     assert lock.statistics().lost == 3
 
 
@@ -258,7 +256,7 @@ def test_a_loss_is_raised_at_the_end_and_by_ensure_held() -> None:
         with pytest.raises(LeaseLost):
             lease.ensure_held()
     until(lambda: not [t for t in threading.enumerate() if t.name.startswith("lease of")])
-    assert_free(lock, backend)
+    assert_over(lock, backend)
 
 
 def test_a_holder_that_slept_through_its_lease(caplog: pytest.LogCaptureFixture) -> None:
@@ -266,7 +264,7 @@ def test_a_holder_that_slept_through_its_lease(caplog: pytest.LogCaptureFixture)
     lock = ThreadDistributedLock("orders", backend, ttl=0.05, renewal=False)
     with pytest.raises(LeaseLost, match="could not be renewed in time"), lock:
         time.sleep(0.2)
-    assert_free(lock, backend)
+    assert_over(lock, backend)
     errors = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert len(errors) == 1
     assert "was lost" in errors[0].getMessage()
@@ -303,7 +301,7 @@ def test_in_an_event_loop_it_warns_or_refuses() -> None:
 
     for host in ("asyncio", "trio"):
         run(host, main)
-    assert_free(threads, backend)
+    assert_over(threads, backend)
 
 
 def test_native_coroutines_are_refused() -> None:
@@ -367,7 +365,7 @@ def test_ten_thousand_acquisitions_leave_nothing() -> None:
     finally:
         tracemalloc.stop()
     assert len(clockwork()._heap) < 200
-    assert_free(lock, backend)
+    assert_over(lock, backend)
 
 
 def test_no_warning_where_no_loop_runs() -> None:

@@ -1,0 +1,171 @@
+"""Risk: a lock that is left elsewhere than it was entered, or by nobody, stays taken."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import AsyncGenerator
+from math import inf
+
+import pytest
+import trio
+
+from backofflock import DistributedLock, LeaseLost
+from backofflock.leases import Lease
+
+from .hosts import on_each_host, run, until
+from .memory import AsyncMemory, Memory, assert_free
+
+# -- entering here and leaving there ---------------------------------------------------------------
+
+
+async def lending(lock: DistributedLock) -> AsyncGenerator[Lease, None]:
+    """What an async fixture is."""
+    async with lock as lease:
+        yield lease
+
+
+async def enter(fixture: AsyncGenerator[Lease, None]) -> Lease:
+    return await anext(fixture)
+
+
+async def leave(fixture: AsyncGenerator[Lease, None]) -> None:
+    await fixture.aclose()
+
+
+def test_entered_in_one_task_and_left_in_another() -> None:
+    async def main() -> None:
+        backend = AsyncMemory()
+        lock = DistributedLock("orders", backend)
+        for closing in ("next", "close"):
+            fixture = lending(lock)
+            lease = await asyncio.create_task(enter(fixture))
+            lease.ensure_held()
+            if closing == "next":
+                with pytest.raises(StopAsyncIteration):
+                    await asyncio.create_task(enter(fixture))
+            else:
+                await asyncio.create_task(leave(fixture))
+            assert_free(lock, backend)
+
+    run("asyncio", main)
+
+
+def test_a_generator_that_is_left_early() -> None:
+    async def main() -> None:
+        backend = AsyncMemory()
+        lock = DistributedLock("orders", backend)
+        async for lease in lending(lock):
+            lease.ensure_held()
+            break
+        gc.collect()
+        await until(lambda: not lock.locked())  # the loop closes it, in a task of its own
+        assert_free(lock, backend)
+
+    run("asyncio", main)
+
+
+def test_left_in_the_order_of_entering() -> None:
+    # Hand over hand, as through a chain of nodes.
+    async def main() -> None:
+        backend = AsyncMemory()
+        first, second = (DistributedLock(name, backend) for name in ("first", "second"))
+        await first.__aenter__()
+        await second.__aenter__()
+        await first.__aexit__(None, None, None)
+        assert second.locked()
+        await second.__aexit__(None, None, None)
+        assert not backend.store.unreleased()
+
+    run("asyncio", main)
+
+
+# -- nobody is left to release ---------------------------------------------------------------------
+
+
+@on_each_host
+def test_a_run_that_ended_while_the_lock_was_held(host: str) -> None:
+    backend = AsyncMemory()
+    lock = DistributedLock("orders", backend, ttl=1.0)
+
+    async def forget() -> None:
+        await lock.acquire()
+
+    async def take() -> int:
+        async with lock as lease:
+            return lease.fence
+
+    run(host, forget)
+    assert lock.locked()
+    assert run(host, take) == 2  # once the lease is over
+    assert not lock.locked()
+    assert not lock.statistics().locked
+
+
+def test_a_loop_that_was_closed_in_the_body() -> None:
+    backend = AsyncMemory()
+    lock = DistributedLock("orders", backend, ttl=1.5)
+    loop = asyncio.new_event_loop()
+
+    async def forget() -> None:
+        async with lock:
+            await asyncio.sleep(60.0)
+
+    tasks = [loop.create_task(forget())]
+    loop.run_until_complete(until(lambda: lock.lease))
+    tasks[0].get_loop().set_exception_handler(lambda _loop, _context: None)
+    loop.close()
+
+    async def take() -> None:
+        async with lock as lease:
+            tasks.clear()
+            gc.collect()  # it may strike at any time, so also here
+            lease.ensure_held()
+            assert lock.locked()
+            assert backend.store.holder("orders") == lease.token
+
+    run("asyncio", take)
+    assert backend.store.holder("orders") is None
+    assert not lock.locked()
+
+
+def test_a_lease_without_end_of_a_loop_that_was_closed() -> None:
+    backend = Memory(blocking=False)
+    backend.store.granted_ttl = inf
+    lock = DistributedLock("orders", backend)
+    leases: list[Lease] = []
+
+    async def forget() -> None:
+        leases.append(await lock.acquire())
+
+    async def take() -> int:
+        async with lock as lease:
+            return lease.fence
+
+    asyncio.run(forget())
+    assert run("asyncio", take) == 2
+    with pytest.raises(LeaseLost):
+        leases[0].ensure_held()
+
+
+def test_on_trio_the_gate_stays_shut_until_the_release_is_answered() -> None:
+    async def main() -> None:
+        backend = AsyncMemory()
+        lock = DistributedLock("orders", backend)
+        inside: list[int] = []
+
+        async def enter() -> None:
+            async with lock:
+                inside.append(1)
+                assert len(inside) == 1
+                assert not backend.under_way.total()
+                await trio.sleep(0.01)
+                inside.pop()
+                backend.trouble("release", before=0.1, times=1)
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(4):
+                nursery.start_soon(enter)
+        assert backend.store.requests == {"try_acquire": 4, "release": 4}
+
+    run("trio", main)
