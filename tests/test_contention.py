@@ -10,7 +10,7 @@ from backofflock import AcquireTimeout, WaitDetails
 from backofflock._contention import GRACE
 from backofflock._waiter import Waiter
 
-from .virtual import World, acquires
+from .virtual import World, acquires, taken
 
 
 def test_the_try_after_joining_sees_a_release_that_came_before_it() -> None:
@@ -22,8 +22,7 @@ def test_the_try_after_joining_sees_a_release_that_came_before_it() -> None:
 
 
 def test_a_nap_is_the_schedules_delay_and_each_nap_ends_in_one_try() -> None:
-    world = World()
-    assert world.take()
+    world = taken()
     policy = world.contend(world.waiter(), iter([0.5, 0.25, 2.0]))
     assert next(policy) == 0.5
     world.clock.now += 0.5
@@ -34,8 +33,7 @@ def test_a_nap_is_the_schedules_delay_and_each_nap_ends_in_one_try() -> None:
 
 
 def test_the_deadline_clips_the_last_nap_and_then_there_is_one_last_try() -> None:
-    world = World()
-    assert world.take()
+    world = taken()
     policy = world.contend(world.waiter(), timeout=1.75)
     assert next(policy) == 1.0
     world.clock.now += 1.0
@@ -49,8 +47,7 @@ def test_the_deadline_clips_the_last_nap_and_then_there_is_one_last_try() -> Non
 
 
 def test_the_last_try_at_the_deadline_may_succeed() -> None:
-    world = World(wake_on_release=False)
-    assert world.take()
+    world = taken(wake_on_release=False)
     policy = world.contend(world.waiter(), timeout=0.5)
     assert next(policy) == 0.5
     world.clock.now += 0.5
@@ -60,8 +57,7 @@ def test_the_last_try_at_the_deadline_may_succeed() -> None:
 
 @pytest.mark.parametrize("tries", [1, 2, 5])
 def test_max_attempts_counts_tries(tries: int) -> None:
-    world = World()
-    assert world.take()
+    world = taken()
     policy = world.contend(world.waiter(), max_attempts=tries)
     for _ in range(tries - 1):
         assert not acquires(policy)
@@ -71,16 +67,14 @@ def test_max_attempts_counts_tries(tries: int) -> None:
 
 
 def test_a_timeout_of_zero_is_one_try() -> None:
-    world = World()
-    assert world.take()
+    world = taken()
     with pytest.raises(AcquireTimeout, match="after 1 attempt "):
         next(world.contend(world.waiter(), timeout=0.0))
     assert not world.machine.queue
 
 
 def test_an_exhausted_schedule_gives_up() -> None:
-    world = World()
-    assert world.take()
+    world = taken()
     policy = world.contend(world.waiter(), iter([0.1]))
     assert next(policy) == 0.1
     with pytest.raises(AcquireTimeout, match="the schedule is exhausted"):
@@ -89,8 +83,7 @@ def test_an_exhausted_schedule_gives_up() -> None:
 
 @pytest.mark.parametrize("delay", [math.nan, math.inf, -0.001, 1e10])
 def test_a_delay_that_cannot_be_slept_is_refused_and_the_waiter_leaves(delay: float) -> None:
-    world = World()
-    assert world.take()
+    world = taken()
     with pytest.raises(ValueError, match="gave a delay of") as caught:
         next(world.contend(world.waiter(), iter([delay])))
     assert repr(delay) in str(caught.value)
@@ -98,8 +91,7 @@ def test_a_delay_that_cannot_be_slept_is_refused_and_the_waiter_leaves(delay: fl
 
 
 def test_naps_are_proportional_to_the_distance_from_the_front() -> None:
-    world = World()
-    assert world.take()
+    world = taken()
     policies = [world.contend(world.waiter()) for _ in range(4)]
     assert [next(policy) for policy in policies] == [1.0, 2.0, 3.0, 4.0]
     policies[0].close()
@@ -108,19 +100,15 @@ def test_naps_are_proportional_to_the_distance_from_the_front() -> None:
 
 
 def test_naps_are_not_proportional_where_nothing_is_reserved() -> None:
-    world = World(fair_after=None)
-    assert world.take()
+    world = taken(fair_after=None)
     policies = [world.contend(world.waiter()) for _ in range(3)]
     assert [next(policy) for policy in policies] == [1.0, 1.0, 1.0]
 
 
 def test_a_release_wakes_the_first_waiter_and_nobody_else() -> None:
-    world = World()
-    assert world.take()
+    world = taken()
     first, second = world.waiter(), world.waiter()
-    policies = [world.contend(first), world.contend(second)]
-    for policy in policies:
-        next(policy)
+    policies = [world.napping(first), world.napping(second)]
     world.release()
     world.machine.wake_next(world.clock.now)  # one wake-up is outstanding, so this adds none
     assert (first.wakeups, second.wakeups) == (1, 0)
@@ -130,22 +118,18 @@ def test_a_release_wakes_the_first_waiter_and_nobody_else() -> None:
 
 
 def test_without_wake_on_release_nobody_is_woken() -> None:
-    world = World(wake_on_release=False)
-    assert world.take()
+    world = taken(wake_on_release=False)
     waiter = world.waiter()
-    policy = world.contend(waiter)
-    next(policy)
+    policy = world.napping(waiter)
     world.release()
     assert waiter.wakeups == 0
     assert acquires(policy)
 
 
 def test_a_woken_waiter_that_loses_can_be_woken_again() -> None:
-    world = World(fair_after=None)
-    assert world.take()
+    world = taken(fair_after=None)
     waiter = world.waiter()
-    policy = world.contend(waiter)
-    next(policy)
+    policy = world.napping(waiter)
     world.release()
     assert world.take()  # somebody barges in before it
     assert not acquires(policy)
@@ -155,12 +139,9 @@ def test_a_woken_waiter_that_loses_can_be_woken_again() -> None:
 
 
 def test_a_woken_waiter_that_is_late_does_not_keep_the_next_one_asleep() -> None:
-    world = World()
-    assert world.take()
+    world = taken()
     first, second = world.waiter(), world.waiter()
-    policies = [world.contend(first), world.contend(second)]
-    for policy in policies:
-        next(policy)
+    policies = [world.napping(first), world.napping(second)]
     world.release()
     world.clock.now += GRACE * 1.01
     assert not acquires(world.contend(world.waiter()))  # a newcomer finds the key free, reserved
@@ -169,12 +150,9 @@ def test_a_woken_waiter_that_is_late_does_not_keep_the_next_one_asleep() -> None
 
 
 def test_a_waiter_that_leaves_with_the_key_free_wakes_the_next() -> None:
-    world = World()
-    assert world.take()
+    world = taken()
     first, second = world.waiter(), world.waiter()
-    policies = [world.contend(first), world.contend(second)]
-    for policy in policies:
-        next(policy)
+    policies = [world.napping(first), world.napping(second)]
     world.release()
     policies[0].close()  # cancelled after its wake-up
     assert second.wakeups == 1
@@ -182,22 +160,17 @@ def test_a_waiter_that_leaves_with_the_key_free_wakes_the_next() -> None:
 
 
 def test_a_waiter_that_leaves_a_taken_lock_wakes_nobody() -> None:
-    world = World()
-    assert world.take()
+    world = taken()
     first, second = world.waiter(), world.waiter()
-    policies = [world.contend(first), world.contend(second)]
-    for policy in policies:
-        next(policy)
+    policies = [world.napping(first), world.napping(second)]
     policies[0].close()
     assert second.wakeups == 0
 
 
 def test_a_waiter_whose_loop_is_closed_is_dropped_and_the_next_is_woken_at_once() -> None:
-    world = World()
-    assert world.take()
+    world = taken()
     dead, alive = world.waiter(), world.waiter()
-    dead_policy, policy = world.contend(dead), world.contend(alive)
-    next(dead_policy), next(policy)
+    dead_policy, policy = world.napping(dead), world.napping(alive)
     dead.dead = True
     world.release()
     assert alive.wakeups == 1
@@ -208,8 +181,7 @@ def test_a_waiter_whose_loop_is_closed_is_dropped_and_the_next_is_woken_at_once(
 
 
 def test_an_error_of_the_observer_leaves_the_queue_and_the_key_alone() -> None:
-    world = World()
-    assert world.take()
+    world = taken()
 
     def fail(details: WaitDetails) -> None:
         raise LookupError("the hook failed")
@@ -221,10 +193,8 @@ def test_an_error_of_the_observer_leaves_the_queue_and_the_key_alone() -> None:
 
 
 def test_the_observer_is_told_before_each_nap() -> None:
-    world = World()
-    assert world.take()
-    ahead = world.contend(world.waiter("first"))
-    next(ahead)
+    world = taken()
+    world.napping(world.waiter("first"))
     seen: list[WaitDetails] = []
     policy = world.contend(world.waiter("second"), timeout=5.0, observe=seen.append)
     next(policy)
@@ -244,10 +214,8 @@ def test_a_check_that_raises_ends_the_wait_after_a_failed_try() -> None:
         if waiter.attempt == 2:
             raise LookupError("hopeless")
 
-    world = World(check=check)
-    assert world.take()
-    policy = world.contend(world.waiter())
-    next(policy)
+    world = taken(check=check)
+    policy = world.napping()
     world.clock.now += 0.5
     with pytest.raises(LookupError, match="hopeless"):
         next(policy)
@@ -256,8 +224,7 @@ def test_a_check_that_raises_ends_the_wait_after_a_failed_try() -> None:
 
 
 def test_a_nap_decided_earlier_is_clipped_to_what_is_left_of_the_deadline() -> None:
-    world = World()
-    assert world.take()
+    world = taken()
     waiter = world.waiter()
     policy = world.contend(waiter, timeout=1.5)
     delay = next(policy)
@@ -270,8 +237,7 @@ def test_a_nap_decided_earlier_is_clipped_to_what_is_left_of_the_deadline() -> N
 
 
 def test_what_is_counted() -> None:
-    world = World()
-    assert world.take()
+    world = taken()
     winner, loser, quitter = (
         world.contend(world.waiter()),
         world.contend(world.waiter(), timeout=1.0),
@@ -293,15 +259,13 @@ def test_what_is_counted() -> None:
 
 
 def test_a_waiter_interrupted_before_it_joined_can_be_abandoned() -> None:
-    world = World()
-    assert world.take()
+    world = taken()
     waiter = world.waiter()
     policy = world.contend(waiter)  # not one step of it has been taken
     world.machine.abandon(policy, waiter)
     assert not world.machine.queue
     sleeper = world.waiter()
-    sleeping = world.contend(sleeper)
-    next(sleeping)
+    sleeping = world.napping(sleeper)
     world.machine.key.append(None)
     world.machine.abandon(policy, waiter)  # it may be the last to see that the key is free
     assert sleeper.wakeups == 1

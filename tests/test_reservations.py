@@ -4,24 +4,20 @@ from __future__ import annotations
 
 from backofflock._contention import GRACE
 
-from .virtual import World, acquires
+from .virtual import acquires, taken
 
 
 def test_a_free_key_is_reserved_for_the_first_waiter() -> None:
-    world = World(fair_after=0.0)
-    assert world.take()
-    policy = world.contend(world.waiter())
-    next(policy)
+    world = taken()
+    policy = world.napping()
     world.release()
     assert not world.take()
     assert acquires(policy)
 
 
 def test_the_holder_that_just_released_queues_behind_the_waiters() -> None:
-    world = World(fair_after=0.0)
-    assert world.take()
-    policy = world.contend(world.waiter())
-    next(policy)
+    world = taken()
+    policy = world.napping()
     world.release()
     assert not world.take()
     again = world.contend(world.waiter())
@@ -32,11 +28,8 @@ def test_the_holder_that_just_released_queues_behind_the_waiters() -> None:
 
 
 def test_waiters_are_served_in_the_order_of_joining() -> None:
-    world = World(fair_after=0.0)
-    assert world.take()
-    policies = [world.contend(world.waiter()) for _ in range(5)]
-    for policy in policies:
-        next(policy)
+    world = taken()
+    policies = [world.napping() for _ in range(5)]
     for turn in range(5):
         world.release()
         late = [other for other in policies[turn + 1 :] if acquires(other)]
@@ -45,10 +38,8 @@ def test_waiters_are_served_in_the_order_of_joining() -> None:
 
 
 def test_newcomers_may_overtake_within_the_window_and_not_after_it() -> None:
-    world = World(fair_after=0.5)
-    assert world.take()
-    policy = world.contend(world.waiter())
-    next(policy)
+    world = taken(fair_after=0.5)
+    policy = world.napping()
     world.clock.now += 0.49
     world.release()
     assert world.take()
@@ -60,10 +51,8 @@ def test_newcomers_may_overtake_within_the_window_and_not_after_it() -> None:
 
 
 def test_nothing_is_reserved_without_fair_after() -> None:
-    world = World(fair_after=None)
-    assert world.take()
-    policy = world.contend(world.waiter())
-    next(policy)
+    world = taken(fair_after=None)
+    policy = world.napping()
     world.clock.now += 1000.0
     world.release()
     assert world.take()
@@ -71,10 +60,8 @@ def test_nothing_is_reserved_without_fair_after() -> None:
 
 
 def test_a_reservation_lapses_when_the_woken_waiter_is_late() -> None:
-    world = World(fair_after=0.0)
-    assert world.take()
-    policy = world.contend(world.waiter())
-    next(policy)
+    world = taken()
+    world.napping()
     world.release()
     world.clock.now += GRACE * 0.99
     assert not world.take()
@@ -83,8 +70,7 @@ def test_a_reservation_lapses_when_the_woken_waiter_is_late() -> None:
 
 
 def test_a_reservation_lapses_when_the_napping_waiter_is_late() -> None:
-    world = World(fair_after=0.0, wake_on_release=False)
-    assert world.take()
+    world = taken(wake_on_release=False)
     policy = world.contend(world.waiter())
     assert next(policy) == 1.0
     world.release()
@@ -95,11 +81,8 @@ def test_a_reservation_lapses_when_the_napping_waiter_is_late() -> None:
 
 
 def test_a_lapsed_reservation_passes_to_the_next_waiter_in_line() -> None:
-    world = World(fair_after=0.0)
-    assert world.take()
-    stuck, second, third = (world.contend(world.waiter()) for _ in range(3))
-    for policy in (stuck, second, third):
-        next(policy)
+    world = taken()
+    _stuck, second, third = (world.napping() for _ in range(3))
     world.release()
     world.clock.now += GRACE * 1.01
     assert not world.take()  # passes over the stuck one, wakes the second
@@ -108,20 +91,17 @@ def test_a_lapsed_reservation_passes_to_the_next_waiter_in_line() -> None:
 
 
 def test_a_waiter_that_was_late_and_comes_back_is_first_again() -> None:
-    world = World(fair_after=0.0)
-    assert world.take()
-    late, second = world.contend(world.waiter()), world.contend(world.waiter())
-    next(late), next(second)
+    world = taken()
+    late = world.napping()
+    world.napping()
     world.release()
     world.clock.now += 1.0
     assert acquires(late)
 
 
 def test_trying_renews_the_promise_of_a_waiter_that_was_late() -> None:
-    world = World(fair_after=0.0)
-    assert world.take()
-    first, second = world.contend(world.waiter()), world.contend(world.waiter())
-    next(first), next(second)
+    world = taken()
+    first, second = world.napping(), world.napping()
     world.clock.now += 5.0  # both overslept
     assert not acquires(first)  # the key is taken: it naps again, with a fresh promise
     world.machine.key.append(None)
@@ -132,8 +112,7 @@ def test_trying_renews_the_promise_of_a_waiter_that_was_late() -> None:
 def test_a_holder_that_blocks_its_own_loop_cannot_overtake_the_waiter_it_made_late() -> None:
     # The waiter's nap ended while the holder kept the loop busy, so its promise has lapsed when the
     # holder releases. The wake-up must renew the reservation, or a loop of such holds starves it.
-    world = World(fair_after=0.0)
-    assert world.take()
+    world = taken()
     policy = world.contend(world.waiter())
     assert next(policy) == 1.0
     world.clock.now += 30.0
@@ -143,8 +122,7 @@ def test_a_holder_that_blocks_its_own_loop_cannot_overtake_the_waiter_it_made_la
 
 
 def test_a_lost_wake_up_costs_one_nap() -> None:
-    world = World(fair_after=0.0)
-    assert world.take()
+    world = taken()
     policy = world.contend(world.waiter())
     nap = next(policy)
     world.machine.key.append(None)  # the releaser died before it could wake anybody
@@ -153,20 +131,16 @@ def test_a_lost_wake_up_costs_one_nap() -> None:
 
 
 def test_a_reservation_outlives_neither_its_waiter_nor_the_queue() -> None:
-    world = World(fair_after=0.0)
-    assert world.take()
-    policy = world.contend(world.waiter())
-    next(policy)
+    world = taken()
+    policy = world.napping()
     world.release()
     policy.close()
     assert world.take()
 
 
 def test_the_shorter_of_two_windows_counts() -> None:
-    world = World()
-    assert world.take()
-    patient = world.contend(world.waiter(window=1.0))
-    next(patient)
+    world = taken()
+    world.napping(world.waiter(window=1.0))
     world.clock.now += 0.5
     world.machine.key.append(None)
     assert not world.take(window=0.3)  # one with a short window may not overtake for longer
@@ -175,19 +149,15 @@ def test_the_shorter_of_two_windows_counts() -> None:
 
 def test_nobody_overtakes_while_one_waits_that_must_not_be_overtaken() -> None:
     # A thread may overtake a thread for a while. A task behind that thread would pay for it.
-    world = World()
-    assert world.take()
-    thread = world.contend(world.waiter(window=1.0))
-    next(thread)
+    world = taken()
+    thread = world.napping(world.waiter(window=1.0))
     world.release()
     assert world.take(window=1.0)
-    task = world.contend(world.waiter(window=0.0))
-    next(task)
+    task = world.napping(world.waiter(window=0.0))
     world.release()
     assert not world.take(window=1.0)
     assert acquires(thread)
-    later = world.contend(world.waiter(window=1.0))
-    next(later)
+    world.napping(world.waiter(window=1.0))
     world.release()
     assert not world.take(window=1.0)
     assert acquires(task)
@@ -196,8 +166,7 @@ def test_nobody_overtakes_while_one_waits_that_must_not_be_overtaken() -> None:
 
 
 def test_a_late_first_waiter_leaves_the_next_its_own_window() -> None:
-    world = World()
-    assert world.take()
+    world = taken()
     late, next_one = (world.contend(world.waiter(window=1.0)) for _ in range(2))
     next(late)
     world.clock.now += 1.5  # its promise was for 1.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from itertools import repeat
+from typing import Any
 
 from backofflock import Schedule
 from backofflock._contention import Check, Contention, Observer
@@ -73,6 +74,7 @@ class World:
         gives_up: bool = False,
     ) -> None:
         self.clock = Clock()
+        self._naps: list[Generator[float, None, None]] = []  # one that nobody refers to ends
         self.window = NEVER if fair_after is None else fair_after
         self.machine = Contention(
             new_key(),
@@ -110,6 +112,20 @@ class World:
         if delays is not None:
             self.machine.schedule = Scripted(delays, gives_up=True)
         return self.machine.contend(waiter, (timeout, max_attempts), observe)
+
+    def napping(self, waiter: VirtualWaiter | None = None) -> Generator[float, None, None]:
+        """Return the wait of one that has tried in vain, and naps."""
+        policy = self.contend(waiter or self.waiter())
+        assert not acquires(policy)
+        self._naps.append(policy)
+        return policy
+
+
+def taken(**options: Any) -> World:
+    """Return a world whose lock is held."""
+    world = World(**options)
+    assert world.take()
+    return world
 
 
 def acquires(policy: Generator[float, None, None]) -> bool:
