@@ -4,7 +4,9 @@ A library is written against anyio and does not know what it will run on. Its in
 index to itself; while somebody else has it, it does not just wait but reads the next document, and
 tries again. `attempts()` keeps its place in the queue meanwhile.
 
-    python examples/anyio_program.py
+    $ python examples/anyio_program.py
+    asyncio: read … documents meanwhile, and added them at attempt …
+    trio: read … documents meanwhile, and added them at attempt …
 
 Needs trio, beside anyio.
 """

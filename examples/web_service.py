@@ -5,8 +5,17 @@ something slow, and write it back; whoever does so at the same time as another l
 change. The thread enters the lock by ``with``, a request by ``async with``: no request ever blocks
 the event loop, however long the thread has the stock.
 
-    python examples/web_service.py                   serve, sell and deliver; the books balance
-    python examples/web_service.py --without-lock    the same, and they do not
+    $ python examples/web_service.py
+    sold 40, delivered 20
+    on the shelf: 80, should be 80
+
+    $ python examples/web_service.py --without-lock
+    sold 40, delivered 20
+    on the shelf: …, should be 80
+
+    $ python examples/web_service.py --serve
+    curl -X POST http://127.0.0.1:…/orders
+    ^C
 
 Needs the extra ``examples``: starlette, uvicorn and httpx.
 """
@@ -96,20 +105,31 @@ def make_app(stock: Stock) -> Starlette:
     return Starlette(routes=[Route("/orders", order, methods=["POST"])], lifespan=with_worker)
 
 
-async def main(stock: Stock) -> None:
-    """Serve on a free port, send the orders all at once, and count."""
+async def send_orders(url: str) -> int:
+    """Send all orders at once, and return how many were sold."""
+    async with httpx.AsyncClient(timeout=30.0) as client:
+        replies = await asyncio.gather(*(client.post(url) for _ in range(ORDERS)))
+    return sum(reply.status_code == 200 for reply in replies)
+
+
+async def main(stock: Stock, customers: bool) -> None:
+    """Serve on a free port: our own customers and count, or whoever comes until Ctrl-C."""
     listening = socket.create_server(("127.0.0.1", 0))
+    url = "http://{}:{}/orders".format(*listening.getsockname())
     server = uvicorn.Server(uvicorn.Config(make_app(stock), log_level="warning"))
     serving = asyncio.create_task(server.serve(sockets=[listening]))
-    host, port = listening.getsockname()
-    async with httpx.AsyncClient(base_url=f"http://{host}:{port}", timeout=30.0) as client:
-        replies = await asyncio.gather(*(client.post("/orders") for _ in range(ORDERS)))
-    server.should_exit = True
-    await serving
-    sold = sum(reply.status_code == 200 for reply in replies)
-    print(f"sold {sold}, delivered {DELIVERIES}")
-    print(f"on the shelf: {stock.pieces}; should be {100 - sold + DELIVERIES}")
+    if customers:
+        sold = await send_orders(url)
+        server.should_exit = True
+        await serving
+        print(f"sold {sold}, delivered {DELIVERIES}")
+        print(f"on the shelf: {stock.pieces}, should be {100 - sold + DELIVERIES}")
+    else:
+        print(f"curl -X POST {url}", flush=True)
+        await serving  # uvicorn answers what it has begun, and then raises what Ctrl-C raises
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Stock(NoLock() if "--without-lock" in sys.argv else ThreadBackoffLock())))
+    stock = Stock(NoLock() if "--without-lock" in sys.argv else ThreadBackoffLock(name="stock"))
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(main(stock, customers="--serve" not in sys.argv))
