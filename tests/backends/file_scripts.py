@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import textwrap
 from pathlib import Path
 
-__all__ = ["PRELUDE", "ROOT", "run"]
+from ..scripts import run_script
 
-ROOT = Path(__file__).parent.parent.parent
+__all__ = ["PRELUDE", "run"]
 
 PRELUDE = """
 import os, resource, stat, sys, threading
@@ -42,13 +40,4 @@ def become_nobody():
 
 def run(script: str, directory: Path) -> None:
     """Run a script after the prelude, every warning an error."""
-    result = subprocess.run(
-        [sys.executable, "-W", "error", "-c", PRELUDE + textwrap.dedent(script), str(directory)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr
-    assert not result.stderr, result.stderr
+    run_script(PRELUDE + textwrap.dedent(script), str(directory))

@@ -20,6 +20,7 @@ from backofflock import AsyncBackend, Busy, DistributedLock, Grant, ThreadDistri
 from backofflock.backends import etcd
 from backofflock.backends.etcd import EtcdBackend
 
+from ..scripts import run_script
 from .fleet import new_name
 from .servers.base import Server, free_port
 from .servers.etcd import EtcdServer
@@ -95,14 +96,7 @@ else:
 def test_a_program_that_closes_nothing_ends_without_a_warning(
     server: EtcdServer, kind: str
 ) -> None:
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", PROGRAM, server.url(), kind],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "held\n", "")
+    run_script(PROGRAM, server.url(), kind, prints="held\n")
 
 
 def test_a_loop_loads_no_client_with_its_first_connection(server: EtcdServer) -> None:
@@ -288,14 +282,7 @@ else:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_fork_shares_neither_connections_nor_leases(server: EtcdServer, name: str) -> None:
     before = server.served().get("LeaseGrant", 0)
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", FORK, server.url(), name],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "both\n", "")
+    run_script(FORK, server.url(), name, prints="both\n")
     assert server.served()["LeaseGrant"] == before + 2
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import textwrap
 import time
 from pathlib import Path
@@ -14,41 +13,17 @@ import pytest
 from backofflock import Grant
 from backofflock.backends.file import FileBackend
 
-from .file_scripts import PRELUDE, ROOT, run
+from ..scripts import ROOT, command
+from .file_scripts import PRELUDE, run
 from .servers.file import is_unlocked
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 
 FORK = """
-import asyncio, ctypes, signal, subprocess, time, traceback, warnings
+import asyncio, ctypes, signal, subprocess, time, warnings
+from tests.scripts import in_child
 
-# That a process with threads is forked is the very thing to test.
-warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
 file = directory / "orders.lock"
-
-def in_child(check, fork=os.fork):
-    '''Fork, run the check in the child, and pass its failure on.'''
-    child = fork()
-    if child == 0:
-        status = 1
-        try:
-            check()
-            status = 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(status)
-    latest = time.monotonic() + 20
-    while True:
-        pid, status = os.waitpid(child, os.WNOHANG)
-        if pid:
-            break
-        if time.monotonic() > latest:
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
-            raise AssertionError("the child hangs")
-        time.sleep(0.001)
-    assert status == 0, f"the child failed with {status}"
 
 def fork_past_the_hooks():
     '''Fork as a library written in C does, of which Python hears nothing.'''
@@ -235,15 +210,18 @@ def test_fork_while_other_threads_are_in_the_middle_of_it(tmp_path: Path) -> Non
 
 
 HOLDERS = {
-    "fork": "child = os.fork()",
+    "fork": """
+warnings.simplefilter("ignore", DeprecationWarning)  # that other threads run is no matter here
+child = os.fork()
+""",
     "fork past the hooks, used": """
 child = fork_past_the_hooks()
 if not child:
     backend.renew("orders", "a", 1.0)
 """,
     "subprocess": """
-child = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], close_fds=False)
-child = child.pid
+look = "import sys; print('ready', flush=True); sys.stdin.read()"
+child = subprocess.Popen([sys.executable, "-c", look], close_fds=False).pid
 """,
 }
 
@@ -253,16 +231,14 @@ def test_child_that_outlives_its_parent_keeps_nothing_locked(tmp_path: Path, kin
     """SIGKILL takes the parent, and the child goes on until its stdin ends."""
     script = f"""
 backend = FileBackend(directory)
-print(backend.try_acquire("orders", "a", 1.0).fence)
+print(backend.try_acquire("orders", "a", 1.0).fence, flush=True)
 {HOLDERS[kind]}
-if child:
-    time.sleep(0.2)
-    print(child, flush=True)
+print(child or "ready", flush=True)
 sys.stdin.read()
 os._exit(0)
 """
     with subprocess.Popen(
-        [sys.executable, "-W", "error", "-c", PRELUDE + FORK + script, str(tmp_path)],
+        command(PRELUDE + FORK + script, str(tmp_path)),
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -270,8 +246,10 @@ os._exit(0)
         assert parent.stdin is not None
         assert parent.stdout is not None
         fence = int(parent.stdout.readline())
-        child = int(parent.stdout.readline())
+        number, ready = sorted(parent.stdout.readline().strip() for _ in range(2))
+        child = int(number)
         try:
+            assert ready == b"ready"
             assert not is_unlocked(tmp_path / "orders.lock")
             parent.kill()
             parent.wait(20)

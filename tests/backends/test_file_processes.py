@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import subprocess
-import sys
 import textwrap
 import time
 from contextlib import ExitStack
@@ -16,7 +15,8 @@ import pytest
 from backofflock import Grant, connect
 from backofflock.backends.file import FileBackend
 
-from .file_scripts import PRELUDE, ROOT
+from ..scripts import ROOT, command
+from .file_scripts import PRELUDE
 from .servers.file import is_unlocked
 
 LIMIT = 90.0
@@ -26,7 +26,7 @@ LIMIT = 90.0
 def start(script: str, directory: Path) -> subprocess.Popen[str]:
     """Run a script after the prelude, every warning an error."""
     return subprocess.Popen(
-        [sys.executable, "-W", "error", "-c", PRELUDE + textwrap.dedent(script), str(directory)],
+        command(PRELUDE + textwrap.dedent(script), str(directory)),
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,

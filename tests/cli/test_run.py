@@ -132,13 +132,15 @@ def test_nobody_runs_who_does_not_get_it_in_time(tmp_path: Path) -> None:
         status, out, err = run(tmp_path, "--timeout", "0", command=python("print('in')"))
         assert (status, out) == (75, "")
         assert re.fullmatch(
-            r"backofflock: gave up on lock 'job' after 1 attempt and 0\.\d+ seconds "
+            r"backofflock: gave up on lock 'job' after 1 attempt and \d+\.\d+ seconds "
             r"\(timeout=0\.0\)\n",
             err,
         )
         status, out, err = run(tmp_path, "--timeout", "0.2", command=python("print('in')"))
         assert (status, out) == (75, "")
-        assert re.fullmatch(r".* after \d+ attempts and 0\.2\d+ seconds \(timeout=0\.2\)\n", err)
+        gave_up = re.fullmatch(r".* after \d+ attempts? and (.+) seconds \(timeout=0\.2\)\n", err)
+        assert gave_up is not None, err
+        assert float(gave_up[1]) >= 0.2
         holder.tell()
         assert holder.end() == (0, "", "")
     assert is_free(tmp_path)
@@ -165,12 +167,12 @@ def test_verbose_shows_each_wait_and_what_is_held(tmp_path: Path) -> None:
             holder.tell()
             status, out, err = waiter.end()
     who = re.escape(f"backofflock: {socket.gethostname()}[{waiter.pid}]")
-    rest = r"failed after 0\.\d{3} s, next try in 0\.020 s, \d\d\.\d{3} s left"
+    rest = r"failed after \d+\.\d{3} s, next try in 0\.020 s, \d\d\.\d{3} s left"
     assert re.fullmatch(rf"{who} waits for 'job': attempt 1 {rest}", first)
     assert re.fullmatch(rf"{who} waits for 'job': attempt 2 {rest}", second)
     assert (status, out) == (3, "")
     *_, has, gives = err.splitlines()
-    assert re.fullmatch(rf"{who} has 'job' after \d+ attempts and \d\.\d{{3}} s, fence \d+", has)
+    assert re.fullmatch(rf"{who} has 'job' after \d+ attempts and \d+\.\d{{3}} s, fence \d+", has)
     assert re.fullmatch(rf"{who} gives 'job' back: the command ended with status 3", gives)
 
 

@@ -7,50 +7,18 @@ is what Python 3.12 and later warn of.
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import textwrap
 
 import pytest
+
+from ..scripts import run_script
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 
 PRELUDE = """
 import os, threading, time, traceback, warnings
 from backofflock import BackoffLock, Constant, ThreadBackoffLock
-
-def in_child(check):
-    '''Fork, run the check in the child, and pass its failure on.'''
-    with warnings.catch_warnings():
-        # That a process with threads is forked is the very thing to test.
-        warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
-        child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            check()
-            status = 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(status)
-    latest = time.monotonic() + 20
-    while True:
-        pid, status = os.waitpid(child, os.WNOHANG)
-        if pid:
-            break
-        if time.monotonic() > latest:
-            os.kill(child, 9)
-            os.waitpid(child, 0)
-            raise AssertionError("the child hangs")
-        time.sleep(0.005)
-    assert status == 0, f"the child failed with {status}"
-
-def until(condition):
-    latest = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < latest, "in vain"
-        time.sleep(0.001)
+from tests.scripts import in_child, until
 
 def works(lock):
     '''One at a time can take it, and waiting for it works.'''
@@ -73,15 +41,7 @@ def works(lock):
 
 def run(script: str) -> None:
     """Run a script after the prelude, every warning an error."""
-    result = subprocess.run(
-        [sys.executable, "-W", "error", "-c", PRELUDE + textwrap.dedent(script)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr
-    assert result.stderr == ""
+    run_script(PRELUDE + textwrap.dedent(script))
 
 
 def test_held_by_the_parent() -> None:

@@ -22,7 +22,7 @@ def test_held_by_a_thread_of_the_parent() -> None:
         SHARED
         + """
 backend = Memory()
-lock = ThreadDistributedLock("orders", backend, ttl=0.4)
+lock = ThreadDistributedLock("orders", backend, ttl=3.0)
 lease = lock.acquire()
 until(lambda: backend.store.requests["renew"])  # its threads run
 
