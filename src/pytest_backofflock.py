@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from backofflock.testing import RecordedAttempts
+    from backofflock.testing import RecordedAttempts, VirtualClock
 
 
 @pytest.fixture
@@ -31,3 +31,11 @@ def recorded_attempts() -> Iterator[RecordedAttempts]:
 
     with record_attempts() as recorded:
         yield recorded
+
+
+@pytest.fixture
+def virtual_clock() -> VirtualClock:
+    """Return a clock for asyncio programs that jumps: `backofflock.testing.VirtualClock`."""
+    from backofflock.testing import VirtualClock
+
+    return VirtualClock()

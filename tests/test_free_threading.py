@@ -34,6 +34,7 @@ from backofflock._attempts import Attempt, Attempts, ThreadAttempts
 from backofflock._contention import Contention
 from backofflock._face import Face
 from backofflock._hosts import Alarm, AsyncioWaiter, ThreadWaiter, has_ended
+from backofflock._hosts._asyncio import LoopTimeWaiter
 from backofflock._hosts._trio import TrioWaiter
 from backofflock._key import ForeignKey, new_key
 from backofflock._waiter import Pledge, Waiter
@@ -55,6 +56,7 @@ SHARED: tuple[type, ...] = (
     Waiter,
     ThreadWaiter,
     AsyncioWaiter,
+    LoopTimeWaiter,
     TrioWaiter,
     Pledge,
     Alarm,

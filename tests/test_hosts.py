@@ -8,10 +8,12 @@ import time
 from collections.abc import Callable
 
 import pytest
+import trio
 
 from backofflock import AcquireTimeout, BackoffLock, Constant, ThreadBackoffLock, WaitDetails
 from backofflock._hosts import ThreadWaiter
 from backofflock._hosts._asyncio import Alarm, Alarms, AsyncioWaiter
+from backofflock._hosts._trio import TrioWaiter
 from backofflock._waiter import NEVER
 
 
@@ -269,3 +271,19 @@ def test_a_waker_that_renews_the_promise_late_does_not_keep_the_alarm_from_ringi
             await asyncio.wait([task])
 
     asyncio.run(main())
+
+
+def test_the_time_of_a_trio_waiter_is_its_own_runs_in_every_thread() -> None:
+    async def main() -> tuple[float, float, float]:
+        waiter = TrioWaiter(trio.lowlevel.current_task(), 0.0)
+
+        async def ask() -> float:
+            return waiter.clock()
+
+        in_another_run = await trio.to_thread.run_sync(trio.run, ask)
+        in_a_thread = await trio.to_thread.run_sync(waiter.clock)
+        return in_another_run, in_a_thread, waiter.clock()
+
+    in_another_run, in_a_thread, here = trio.run(main)
+    # The clocks of two runs of trio are hours apart.
+    assert here - 600 < in_another_run <= in_a_thread <= here

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -133,7 +132,7 @@ class Attempts:
 
     def _first_try(self, owner: Task | None, window: float) -> bool:
         attempt = self._attempt = Attempt(self._face, 1)
-        if self._face._contention.try_take(None, monotonic(), window):
+        if self._face._contention.try_take(None, None, window):
             attempt._to_enter = attempt.acquired = True
             self._face._owner = owner
         return attempt.acquired

@@ -116,9 +116,10 @@ class Contention:
         self.timeouts = 0
         self.cancellations = 0
 
-    def try_take(self, waiter: Waiter | None, now: float, window: float) -> bool:
+    def try_take(self, waiter: Waiter | None, now: float | None, window: float) -> bool:
         """Take the key unless it is taken or left to another; `waiter` is None for a newcomer.
 
+        `now` is None for the time of the first waiter, which a test may have run in its own time.
         The first waiter may be overtaken while it has waited for less than its window and less than
         `window`, that of whoever asks.
         """
@@ -127,6 +128,8 @@ class Contention:
         try:
             first = self.queue[0]
             if first is not waiter:
+                if now is None:
+                    now = first.clock()
                 # Those behind the first have waited less: before it is due, the key is nobody's.
                 waited = now - first.since
                 if (
@@ -141,8 +144,8 @@ class Contention:
             return False
         return True
 
-    def wake_next(self, now: float) -> None:
-        """Wake the waiter whose turn it is, unless it is on its way already.
+    def wake_next(self, now: float | None = None) -> None:
+        """Wake the waiter whose turn it is, unless it is on its way already; `now`: as there.
 
         Called by whoever leaves the key free, after the key is back: a waiter tries again after
         joining, so either it sees the key or its waker sees it.
@@ -153,6 +156,8 @@ class Contention:
             except IndexError:
                 return
             assert waiter is not None
+            if now is None:
+                now = waiter.clock()
             oldest = now - self.grace
             if waiter.woken_at < oldest or waiter.pledge.promise < oldest:
                 if waiter.gone():

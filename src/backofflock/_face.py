@@ -10,7 +10,6 @@ from asyncio import current_task
 from collections.abc import Callable
 from dataclasses import fields
 from enum import Enum
-from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, ClassVar, Final, NoReturn
 
@@ -19,7 +18,6 @@ from ._contention import Check, Contention, Limits, Observer
 from ._hosts import (
     Alarm,
     Alarms,
-    AsyncioWaiter,
     Task,
     TaskWaiter,
     task_info,
@@ -211,7 +209,7 @@ class Face(ABC):
         self._owner = None
         self._key.append(KEY)
         if self._queue:
-            self._contention.wake_next(monotonic())
+            self._contention.wake_next()
 
     def _waiter(self, task: Task, steps: bool = False) -> TaskWaiter:
         """Return a new waiter for the running task; `steps`: its own code decides when to try."""
@@ -219,7 +217,7 @@ class Face(ABC):
             return trio_waiter(task, self._window)
         loop, alarms = task.get_loop(), self._alarms
         alarm = alarms.get(loop) or Alarm(loop, alarms, self._queue)
-        return AsyncioWaiter(task, self._window, alarm, Pledge() if steps else alarm)
+        return alarm.waiter(task, self._window, alarm, Pledge() if steps else alarm)
 
     def _check(self) -> Check | None:
         """Return what raises if what this face knows of the holder makes waiting hopeless."""
@@ -242,7 +240,7 @@ class Face(ABC):
         self._owner = None  # before the key is back: from then on it is the next holder's to write
         self._key.append(KEY)
         if self._queue:
-            self._contention.wake_next(monotonic())
+            self._contention.wake_next()
 
     @property
     def name(self) -> str | None:

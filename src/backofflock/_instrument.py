@@ -194,7 +194,7 @@ class _ToldKey:
         finally:
             self._key.append(element)
         if machine.queue:
-            machine.wake_next(now)  # a second wake-up does nothing; listeners may take their time
+            machine.wake_next()  # a second wake-up does nothing; listeners may take their time
         if since >= audience.since and (face := machine.face) is not None:
             event = LockEvent("hold", machine.name or face, face, "released", now - since)
             _tell(audience.members, event)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from time import monotonic
 from typing import cast
 
 from ._attempts import Attempts
@@ -65,7 +64,7 @@ class BackoffLock(Face):
     Promised: mutual exclusion; a cancelled, timed-out or interrupted acquire leaves nothing held
     and nothing queued; waiting blocks no event loop; a waiter whose loop is closed or blocked holds
     the others up for about 10 ms. Not promised: an order between tasks that ask at the same moment,
-    or behind a waiter whose loop was late; virtual time other than trio's.
+    or behind a waiter whose loop was late.
     """
 
     __slots__ = ()
@@ -102,7 +101,7 @@ class BackoffLock(Face):
         task = running_task()
         if self._owner is task:
             raise RuntimeError(self._reacquired(task_name(task)))
-        if not self._contention.try_take(None, monotonic(), self._window):
+        if not self._contention.try_take(None, None, self._window):
             raise WouldBlock(self._contention.label, len(self._queue))
         self._owner = task
 

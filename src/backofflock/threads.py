@@ -6,7 +6,6 @@ import warnings
 from _thread import allocate_lock
 from collections.abc import Generator
 from datetime import timedelta
-from time import monotonic
 from types import TracebackType
 from typing import ClassVar
 
@@ -77,7 +76,7 @@ class ThreadBackoffLock(Face):
                 pass
             else:
                 return True
-        elif self._contention.try_take(None, monotonic(), self._thread_window):
+        elif self._contention.try_take(None, None, self._thread_window):
             return True
         return self._acquire_in_thread(self._default_limits)
 
@@ -94,7 +93,7 @@ class ThreadBackoffLock(Face):
         self._owner = None
         key.append(KEY)
         if self._queue:
-            self._contention.wake_next(monotonic())
+            self._contention.wake_next()
 
     def acquire(self, blocking: bool = True, timeout: Duration = -1) -> bool:
         """Take the lock and return True, or return False: the contract of `threading.Lock`.
@@ -113,7 +112,7 @@ class ThreadBackoffLock(Face):
         seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
         if blocking is not True or seconds != -1:
             allocate_lock().acquire(blocking, seconds)  # raises for arguments it does not take
-        if self._contention.try_take(None, monotonic(), self._thread_window):
+        if self._contention.try_take(None, None, self._thread_window):
             return True
         if not blocking or seconds == 0:
             return False
@@ -140,7 +139,7 @@ class ThreadBackoffLock(Face):
 
     def acquire_nowait(self) -> None:
         """Take the lock at once, or raise `WouldBlock`: taken, or reserved for a waiter."""
-        if not self._contention.try_take(None, monotonic(), self._thread_window):
+        if not self._contention.try_take(None, None, self._thread_window):
             raise WouldBlock(self._contention.label, len(self._queue))
 
     def release(self) -> None:
@@ -209,7 +208,7 @@ class ThreadBackoffLock(Face):
 
     def _acquire_restore(self, _state: None) -> None:
         """Take the lock back after ``Condition.wait``, which must not fail: without limits."""
-        if not self._contention.try_take(None, monotonic(), self._thread_window):
+        if not self._contention.try_take(None, None, self._thread_window):
             self._acquire_in_thread((None, None))
 
 

@@ -31,20 +31,12 @@ class Clock:
 
 @contextmanager
 def virtual_time(clock: Clock) -> Iterator[None]:
-    """Have the faces and the hosts read `clock`."""
-    modules = ("_face", "tasks", "threads", "_attempts", "_hosts._asyncio")
+    """Have the host read `clock`."""
     with (
-        patch.multiple("backofflock._hosts._asyncio", WATCH=WATCH),
+        patch.multiple("backofflock._hosts._asyncio", WATCH=WATCH, monotonic=clock),
         patch.object(AsyncioWaiter, "clock", staticmethod(clock)),
     ):
-        patches = [patch(f"backofflock.{module}.monotonic", clock) for module in modules]
-        for one in patches:
-            one.start()
-        try:
-            yield
-        finally:
-            for one in patches:
-                one.stop()
+        yield
 
 
 class HandLoop(asyncio.AbstractEventLoop):

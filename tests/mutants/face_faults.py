@@ -14,14 +14,10 @@ FORK = "tests/contract/test_fork.py::test_"
 ATTEMPTS = "tests/contract/test_attempts.py::test_"
 
 BACK_THEN_WAKE = (
-    "        {key}.append(KEY)\n"
-    "        if self._queue:\n"
-    "            self._contention.wake_next(monotonic())\n"
+    "        {key}.append(KEY)\n        if self._queue:\n            self._contention.wake_next()\n"
 )
 WAKE_THEN_BACK = (
-    "        if self._queue:\n"
-    "            self._contention.wake_next(monotonic())\n"
-    "        {key}.append(KEY)\n"
+    "        if self._queue:\n            self._contention.wake_next()\n        {key}.append(KEY)\n"
 )
 
 FACE_FAULTS: tuple[Mutant, ...] = (

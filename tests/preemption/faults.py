@@ -83,7 +83,7 @@ class ClearsOwnerLate(BackoffLock):
 class NoTryAfterJoining(Contention):
     """Who has joined naps without another look at the key."""
 
-    def try_take(self, waiter: Waiter | None, now: float, window: float) -> bool:
+    def try_take(self, waiter: Waiter | None, now: float | None, window: float) -> bool:
         if waiter is not None and waiter.attempt == 1:
             return False
         return super().try_take(waiter, now, window)

@@ -64,7 +64,7 @@ def test_pytest_loads_nothing_but_the_plugin(pytester: pytest.Pytester) -> None:
 
 def test_the_fixtures_say_what_they_do(pytester: pytest.Pytester) -> None:
     result = pytester.runpytest_subprocess("--fixtures")
-    for name in ("no_backoff", "recorded_attempts"):
+    for name in ("no_backoff", "recorded_attempts", "virtual_clock"):
         result.stdout.re_match_lines([rf"{name} -- .*pytest_backofflock.py:\d+"])
     result.stdout.fnmatch_lines(["*backofflock.testing.no_backoff*"])
 
@@ -80,7 +80,7 @@ def test_the_tests_of_the_page_pass(pytester: pytest.Pytester) -> None:
         name = code.split()[1]
         pytester.path.joinpath(name).write_text(code, encoding="utf-8")
     result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
-    result.assert_outcomes(passed=sum(code.count("\ndef test_") for code in tests))
+    result.assert_outcomes(passed=sum(code.count("def test_") for code in tests))
 
 
 def test_what_is_imported_first_in_a_test_is_in_its_coverage(pytester: pytest.Pytester) -> None:

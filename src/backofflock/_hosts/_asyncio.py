@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from asyncio import AbstractEventLoop, Future, Task, _get_running_loop
+from asyncio import AbstractEventLoop, BaseEventLoop, Future, Task, _get_running_loop
 from collections import deque
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from heapq import heapify, heappop, heappush
 from itertools import count
 from time import monotonic
@@ -14,6 +14,8 @@ from typing import Any, cast
 from .._waiter import NEVER, Pledge, Waiter
 
 __all__ = ["WATCH", "Alarm", "Alarms", "AsyncioWaiter"]
+
+_MONOTONIC = BaseEventLoop.time
 
 WATCH = 0.032
 """Seconds after which a loop that has waiters at rest looks after the first of them."""
@@ -39,7 +41,7 @@ class AsyncioWaiter(Waiter):
         """The task's name."""
         return self.task.get_name()
 
-    clock = staticmethod(monotonic)
+    clock = staticmethod(monotonic)  # of most loops: see LoopTimeWaiter
 
     def promise(self, when: float) -> None:
         """Promise to try at `when`; the loop keeps its own promise, by its alarm."""
@@ -89,6 +91,16 @@ class AsyncioWaiter(Waiter):
             nap.set_result(None)
 
 
+class LoopTimeWaiter(AsyncioWaiter):
+    """A wait on a loop with a time of its own: its naps and time limits pass in that time."""
+
+    __slots__ = ()
+
+    def clock(self) -> float:
+        """Return the loop's seconds."""
+        return self.alarm.clock()
+
+
 class Alarm(Pledge):
     """The one timer of a lock's waiters on a loop, and their pledge: it promises to ring.
 
@@ -107,7 +119,9 @@ class Alarm(Pledge):
         "_serial",
         "_timer",
         "_watched",
+        "clock",
         "loop",
+        "waiter",
         "watches",
     )
 
@@ -118,7 +132,12 @@ class Alarm(Pledge):
         alarms[loop] = self
         super().__init__()
         self.loop = loop
-        self.promise = monotonic()
+        has_own_time = isinstance(loop, BaseEventLoop) and type(loop).time is not _MONOTONIC
+        self.clock: Callable[[], float] = loop.time if has_own_time else monotonic
+        """Seconds as the loop counts them; a test may have them jump."""
+        self.waiter = LoopTimeWaiter if has_own_time else AsyncioWaiter
+        """What waits by this alarm."""
+        self.promise = self.clock()
         self.watches = False
         self._alarms = alarms
         self._queue = queue
@@ -131,7 +150,7 @@ class Alarm(Pledge):
 
     def set(self, nap: Future[None], seconds: float) -> None:
         """End `nap` after `seconds`."""
-        now = monotonic()
+        now = self.clock()
         heappush(self._heap, (now + seconds, self._serial(), nap))
         self._ring_by(now + seconds, now)
         if len(self._heap) >= self._purge_at:
@@ -142,7 +161,7 @@ class Alarm(Pledge):
     def watch(self) -> None:
         """Ring within `WATCH`, and look after those who rest."""
         self.watches = True
-        now = monotonic()
+        now = self.clock()
         self._ring_by(now + WATCH, now)
 
     def _ring_by(self, when: float, now: float) -> None:
@@ -154,7 +173,7 @@ class Alarm(Pledge):
             self._timer = self.loop.call_later(when - now, self._ring)
 
     def _ring(self) -> None:
-        now = monotonic()
+        now = self.clock()
         heap = self._heap
         while heap and (heap[0][0] <= now or heap[0][2].done()):
             nap = heappop(heap)[2]
@@ -173,6 +192,11 @@ class Alarm(Pledge):
             self._ring_by(heap[0][0], now)
         if self._timer is None and self._alarms.get(self.loop) is self:
             del self._alarms[self.loop]
+
+    def is_endless(self) -> bool:
+        """Return whether none of the waiters on its loop has a time limit."""
+        ours = (w for w in tuple(self._queue) if isinstance(w, AsyncioWaiter) and w.alarm is self)
+        return all(waiter.deadline is None for waiter in ours)
 
     def first(self) -> AsyncioWaiter | None:
         """Return the first in the queue that this alarm vouches for."""

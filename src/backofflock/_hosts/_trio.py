@@ -8,6 +8,7 @@ import trio
 from trio.lowlevel import (
     Abort,
     Task,
+    current_clock,
     current_task,
     current_trio_token,
     wait_task_rescheduled,
@@ -33,15 +34,11 @@ class TrioWaiter(Waiter):
         self.pledge = Pledge()
         self._token = current_trio_token()
         self._parked = False
-        ahead = trio.current_time() - time.monotonic()
-
-        def clock() -> float:
-            try:
-                return trio.current_time() - ahead
-            except RuntimeError:  # the run is over, and the wait is tidied up after it
-                return time.monotonic()
-
-        self.clock = clock
+        # The clock and not `trio.current_time`: others ask for it in threads of their own, and once
+        # more it is asked for where a wait is tidied up after its run.
+        seconds = current_clock().current_time
+        ahead = seconds() - time.monotonic()
+        self.clock = lambda: seconds() - ahead
 
     @property
     def name(self) -> str:

@@ -11,7 +11,6 @@ import logging
 import os
 import threading
 from collections.abc import Callable
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
@@ -86,7 +85,7 @@ class Gate(ThreadBackoffLock):
             turns.left, self._owner = now, None
             self._key.append(KEY)
         if self._queue:
-            self._contention.wake_next(monotonic())
+            self._contention.wake_next()
         return True
 
     def _check(self) -> Check:

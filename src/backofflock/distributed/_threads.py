@@ -7,7 +7,6 @@ import threading
 import warnings
 from collections import deque
 from functools import partial
-from time import monotonic
 from types import TracebackType
 from typing import cast
 
@@ -127,7 +126,7 @@ class ThreadDistributedLock(DistributedFace):
         gate, token = self._gate, secrets.token_hex(16)
         waits = gate.locked()
         try:
-            if not gate._contention.try_take(None, monotonic(), 0.0):
+            if not gate._contention.try_take(None, None, 0.0):
                 gate._acquire_in_thread(at_gate(limits), observer(self._on_wait))
         except BaseException as error:
             self._count_failure(error, me.name, since)

@@ -6,6 +6,14 @@ installed. What a backend of your own has to pass is `BackendContract`.
 """
 
 from ._naps import RecordedAttempts, no_backoff, record_attempts
+from ._virtual import Deadlock, VirtualClock
 from .contract import BackendContract
 
-__all__ = ["BackendContract", "RecordedAttempts", "no_backoff", "record_attempts"]
+__all__ = [
+    "BackendContract",
+    "Deadlock",
+    "RecordedAttempts",
+    "VirtualClock",
+    "no_backoff",
+    "record_attempts",
+]
