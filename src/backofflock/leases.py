@@ -14,6 +14,10 @@ the `token` that names an acquisition was chosen before its first request:
                               token, also for those that never got the lock.
 ============================  =====================================================================
 
+A grant may bring a block of fences, from `Grant.fence` to `Grant.last`. Then the locks hand it over
+within the process, from one holder to the next, each with a fence of its own and without a request:
+`release` comes after the last of them. Without a block each holder has a grant of its own.
+
 They answer, or raise: `BackendUnavailable` where nobody knows what became of the request, never as
 a way to say no; `BackendRefused` where asking again is of no use. Calls for different tokens may
 overlap, from several threads; calls for one token may too, where one was given up as too slow.
@@ -60,6 +64,9 @@ class Grant:
     ttl: float = inf
     """Seconds from before the request until it ends unless renewed; infinite where the backend sees
     by itself that a holder is gone."""
+    last: int | None = None
+    """The last of the fences that it brings, from `fence` on: every later grant of the name has
+    larger ones. None is a block of one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,20 +186,40 @@ class Lease:
     has seen makes the lock exclusive: send `fence` along with everything you write.
     """
 
-    __slots__ = ("fence", "lost", "name", "since", "token", "ttl")
+    __slots__ = ("fence", "last", "lost", "name", "renewed", "since", "token", "ttl")
 
-    def __init__(self, name: str, token: str, fence: int, ttl: float, since: float) -> None:
+    def __init__(
+        self, name: str, token: str, fence: int, ttl: float, since: float, last: int | None = None
+    ) -> None:
         self.name: str = name
         """Name of the lock."""
         self.token: str = token
-        """Names this acquisition to the backend."""
+        """Names the grant to the backend. Leases that were handed over within a process have it in
+        common; what tells them apart is the fence."""
         self.fence: int = fence
-        """A number that grows with every grant of the name."""
+        """A number that grows with every lease of the name."""
+        self.last: int = fence if last is None else last
+        """The last fence of the grant: those up to it are for the next holders in this process."""
         self.ttl: float = ttl
         """Seconds after which it ends unless it is renewed; infinite where it does not."""
         self.since: float = since
+        """When it began, by `clock`: before the request that got it."""
+        self.renewed: float = since
+        """When the last request was sent that prolonged the grant."""
         self.lost: Lost = Lost(since + ttl)
         """An event, set once the lease has ended."""
+
+    def successor(self) -> Lease:
+        """Return the lease of the next holder in this process: the same grant, the next fence.
+
+        >>> lease = Lease("orders", "a token", fence=7, ttl=30.0, since=clock(), last=8)
+        >>> after = lease.successor()
+        >>> after.fence, after.token, after.lost.deadline == lease.lost.deadline
+        (8, 'a token', True)
+        """
+        lease = Lease(self.name, self.token, self.fence + 1, self.ttl, clock(), self.last)
+        lease.renewed, lease.lost.deadline = self.renewed, self.lost.deadline
+        return lease
 
     def remaining(self) -> float:
         """Return the seconds until the lease ends if it is not renewed; 0 if it has ended."""

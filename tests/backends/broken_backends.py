@@ -50,6 +50,37 @@ class CountsEveryRequest(MemoryBackend):
         return Grant(self.place.fence, answer.ttl)
 
 
+class MovesItsBlock(MemoryBackend):
+    """Its holder who asks again gets more fences than before."""
+
+    def try_acquire(self, name: str, token: str, ttl: float) -> Grant | Busy:
+        answer = super().try_acquire(name, token, ttl)
+        if isinstance(answer, Busy):
+            return answer
+        self.place.fence += 10
+        return Grant(answer.fence, answer.ttl, self.place.fence)
+
+
+class GivesItsBlockTwice(MemoryBackend):
+    """It promises ten fences, and the next grant has the second of them."""
+
+    def try_acquire(self, name: str, token: str, ttl: float) -> Grant | Busy:
+        answer = super().try_acquire(name, token, ttl)
+        if isinstance(answer, Busy):
+            return answer
+        return Grant(answer.fence, answer.ttl, answer.fence + 9)
+
+
+class GivesAnEmptyBlock(MemoryBackend):
+    """Its block ends before it begins."""
+
+    def try_acquire(self, name: str, token: str, ttl: float) -> Grant | Busy:
+        answer = super().try_acquire(name, token, ttl)
+        if isinstance(answer, Busy):
+            return answer
+        return Grant(answer.fence, answer.ttl, answer.fence - 1)
+
+
 class LooksThenTakes(MemoryBackend):
     """Between its look and its taking the lock another may look."""
 

@@ -20,7 +20,16 @@ from ..distributed._calls import calls_in_tasks, is_async
 from ..errors import BackendRefused, BackendUnavailable
 from ..leases import AsyncBackend, Backend, Busy, Grant
 
-__all__ = ["PATIENCE", "Client", "at_once", "clients", "new_name", "new_token", "strictly_growing"]
+__all__ = [
+    "PATIENCE",
+    "Client",
+    "at_once",
+    "clients",
+    "fences_of",
+    "new_name",
+    "new_token",
+    "strictly_growing",
+]
 
 PATIENCE = 30.0
 """Seconds that a test waits for threads of its own."""
@@ -104,6 +113,9 @@ def _an_answer(answer: object) -> Grant | Busy:
     if isinstance(answer, Grant):
         assert isinstance(answer.fence, int), f"a fence must be an int: {answer!r}"
         assert answer.ttl > 0, f"a ttl must be more than 0 seconds: {answer!r}"
+        if answer.last is not None:
+            assert isinstance(answer.last, int), f"a fence must be an int: {answer!r}"
+            assert answer.last >= answer.fence, f"a block must have its first fence: {answer!r}"
     else:
         assert answer.retry_after >= 0, f"retry_after must not be negative: {answer!r}"
     return answer
@@ -167,6 +179,11 @@ def at_once(acts: list[Callable[[], Any]]) -> list[Any]:
     if errors:
         raise errors[0]
     return results
+
+
+def fences_of(grant: Grant) -> list[int]:
+    """Return the first and the last fence of a grant, or the only one."""
+    return [grant.fence] if grant.last in (None, grant.fence) else [grant.fence, grant.last]
 
 
 def strictly_growing(fences: list[int]) -> bool:
