@@ -86,6 +86,8 @@ class LeaseStatistics:
     """How many of them took more than one request, or had to wait for others of this process."""
     attempts: int
     """Requests to acquire."""
+    handed_over: int
+    """Leases that took none: the holder before, in the same process, left the lock to the next."""
     unanswered: int
     """Requests to acquire or release of which nobody knows whether they were carried out."""
     lost: int

@@ -37,6 +37,8 @@ class Store:
         self.retry_after = 0.0
         self.granted_ttl: float | None = None
         """The ttl of every grant, where it is not what was asked for."""
+        self.block = 1
+        """Fences of every grant."""
 
     def try_acquire(self, name: str, token: str, ttl: float) -> Grant | Busy:
         with self.mutex:
@@ -46,10 +48,13 @@ class Store:
             if holder not in (None, token) or token in self.released:
                 return Busy(self.retry_after)
             if holder is None:
-                self.fences[name] += 1
+                self.fences[name] += self.block
             granted = ttl if self.granted_ttl is None else self.granted_ttl
             self.holders[name] = token, clock() + granted
-            return Grant(self.fences[name], granted)
+            last = self.fences[name]
+            if self.block == 1:
+                return Grant(last, granted)
+            return Grant(last - self.block + 1, granted, last)
 
     def renew(self, name: str, token: str, ttl: float) -> bool:
         with self.mutex:

@@ -189,15 +189,15 @@ def test_a_task_that_takes_it_again_and_again_leaves_every_second_turn() -> None
 def test_it_is_left_once_and_only_by_whoever_has_passed() -> None:
     gate = Gate("orders", object())
     gate.acquire_nowait()
-    gate.token = "first"
+    gate.ticket = "first"
     assert not gate.leave("second")
     assert gate.locked()
     assert gate.leave("first")
     gate.acquire_nowait()
-    gate.token = "second"
+    gate.ticket = "second"
     assert not gate.leave("first")
     assert gate.locked()
-    assert gate.token == "second"
+    assert gate.ticket == "second"
 
 
 # -- leaving it to other processes -----------------------------------------------------------------
@@ -206,7 +206,7 @@ def test_it_is_left_once_and_only_by_whoever_has_passed() -> None:
 def pass_and_leave(gate: Gate, clock: Clock, hold: float) -> float:
     """Pass, cede, hold and leave; return the seconds that were ceded."""
     gate.acquire_nowait()
-    gate.token = "a token"
+    gate.ticket = "a token"
     ceded = gate.passed("a task")
     clock.now += ceded + hold
     assert gate.leave("a token")
@@ -258,7 +258,7 @@ class Process:
         for number in itertools.count():
             gate.acquire_nowait()
             asked, token = self.clock.now, f"{self.name}, {number}"
-            gate.token = token
+            gate.ticket = token
             wanted = lock._pursuit(self.name, self.name, token, (None, None), asked)
             steps = wanted.steps()
             step = next(steps)

@@ -67,7 +67,7 @@ def started() -> None:
 
 def assert_free(lock: ThreadDistributedLock, backend: Memory) -> None:
     assert not lock._gate.locked()
-    assert lock._gate.token is None
+    assert lock._gate.ticket is None
     assert lock._gate.holder is None
     assert not lock.locked()
     assert backend.store.holder("orders") is None

@@ -527,3 +527,12 @@ def test_a_refusal_is_not_tried_again(clock: Virtual) -> None:
     with pytest.raises(BackendRefused):
         acting.run()
     assert len(acting.asks) == 1
+
+
+def test_a_lease_that_ended_as_it_came_is_kept_for_no_time(clock: Virtual) -> None:
+    lease = Lease("orders", "a token", 7, 30.0, clock.now - 31.0)
+    steps = keep(lease, 30.0, 5.0, now=clock)
+    assert next(steps) == Nap(0.0)  # as all that keep a lease begin with a nap
+    with pytest.raises(StopIteration) as ended:
+        next(steps)
+    assert ended.value.value == "it could not be renewed in time"

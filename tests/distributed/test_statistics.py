@@ -27,6 +27,7 @@ NOTHING = LeaseStatistics(
     acquired=0,
     contended=0,
     attempts=0,
+    handed_over=0,
     unanswered=0,
     lost=0,
     timeouts=0,

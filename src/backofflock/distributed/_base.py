@@ -91,6 +91,7 @@ class DistributedFace:
         self._contended = 0
         self._attempts = 0
         self._unanswered = 0
+        self._handed_over = 0
         self._lost = 0
         self._total_wait = 0.0
         self._longest_wait = 0.0
@@ -120,6 +121,7 @@ class DistributedFace:
             acquired=self._acquired,
             contended=self._contended,
             attempts=self._attempts,
+            handed_over=self._handed_over,
             unanswered=self._unanswered,
             lost=self._lost,
             timeouts=self._timeouts,
@@ -171,6 +173,30 @@ class DistributedFace:
             cede=self._gate.passed(holder),
         )
 
+    def _may_change_hands(self, lease: Lease) -> bool:
+        """Return whether a lease that is held may be left to the next, or taken over by it.
+
+        Not where the next could tell the difference: it expects a lease that lasts as long as it
+        has asked for, which one that is not renewed for ever would not. Nor where the last renewal
+        is due or has failed: somebody has to hear soon what the backend says.
+        """
+        return (
+            lease.fence < lease.last
+            and lease.ttl == self._ttl
+            and self._renewed_for == inf
+            and lease.lost.failure is None
+            and clock() - lease.renewed < self._ttl / 3
+        )
+
+    def _inherit(self, pursuit: Pursuit) -> Lease | None:
+        """Return the lease that was left at the gate to the one that has just passed, if any."""
+        heirloom = self._gate.heirloom
+        if heirloom is None or not self._may_change_hands(heirloom):
+            return None
+        # What is to be released if this goes wrong: no signal comes in between.
+        pursuit.token, self._gate.heirloom = heirloom.token, None
+        return heirloom.successor()
+
     def _keeping(self, lease: Lease) -> Steps:
         """Return what renews a lease."""
         until = 0.0 if self._renewed_for == 0.0 else lease.since + self._renewed_for
@@ -186,6 +212,7 @@ class DistributedFace:
             return
         self._gate.granted(lease, pursuit.attempt > 1)
         self._acquired += 1
+        self._handed_over += not pursuit.attempt
         if waited_at_gate or pursuit.attempt > 1:
             self._contended += 1
             waited = clock() - pursuit.since
@@ -204,6 +231,19 @@ class DistributedFace:
 
     def _settle(self, lease: Lease, was_held: bool, had_it: bool | None, unanswered: int) -> bool:
         """Note how a release went; return whether the lease was held to the end."""
+        self._note_answer(lease, had_it, unanswered)
+        if had_it is False and was_held and not unanswered:  # else the first request had taken it
+            lease.lost.reason = TAKEN
+            was_held = False
+        self._lost += not was_held
+        self._tell_hold(lease, "released" if was_held else "lost")
+        return was_held
+
+    def _tell_hold(self, lease: Lease, outcome: Outcome) -> None:
+        tell_hold(self._name, type(self).__name__, outcome, clock() - lease.since)
+
+    def _note_answer(self, lease: Lease, had_it: bool | None, unanswered: int) -> None:
+        """Note what the backend said of the release of a lease."""
         self._unanswered += unanswered
         if had_it is None:
             logger.warning(
@@ -211,13 +251,6 @@ class DistributedFace:
                 self._name,
                 lease.ttl,
             )
-        elif not had_it and was_held and not unanswered:  # else the first request had taken it
-            lease.lost.reason = TAKEN
-            was_held = False
-        self._lost += not was_held
-        outcome: Outcome = "released" if was_held else "lost"
-        tell_hold(self._name, type(self).__name__, outcome, clock() - lease.since)
-        return was_held
 
     def _count_failure(
         self, error: BaseException, waiter: str, since: float, attempts: int = 0

@@ -3,6 +3,13 @@
 There is one gate for a backend and a name, whichever lock objects, loops and threads ask for it. It
 is held from before the first request until after the release, so at most one token of this process
 is under way.
+
+Who leaves may leave the lock itself to the next one, as an heirloom: a lease of which the backend
+still thinks that it is held. Whoever passes then finds it at the gate. Nothing may stay there that
+nobody comes for, so each that goes without having passed looks whether there is one without an heir
+and takes it back; so does whoever left it, after the gate is open. Of an heirloom and its heir one
+sees the other: the heir leaves the queue before it looks, and the heirloom lies there before its
+owner looks at the queue.
 """
 
 from __future__ import annotations
@@ -11,9 +18,10 @@ import logging
 import os
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakValueDictionary
 
+from .._hosts import ThreadWaiter, in_loop_of
 from .._key import KEY
 from ..errors import BackoffLockError
 from ..leases import Lease, clock
@@ -22,6 +30,7 @@ from ._turns import Turns
 
 if TYPE_CHECKING:
     from .._contention import Check
+    from .._hosts import TaskWaiter
     from .._waiter import Waiter
 
 __all__ = ["Gate", "gate_of"]
@@ -36,22 +45,25 @@ class Gate(ThreadBackoffLock):
         "_turns",
         "backend",
         "forsaken",
+        "heirloom",
         "holder",
         "is_orphan",
         "lease",
-        "token",
+        "ticket",
     )
 
     def __init__(self, name: str, backend: Any) -> None:
         super().__init__(fair_after=0.0, name=name)
         self._contention.face = None  # listeners are told of the leases
         self.backend = backend  # kept alive, so that its id stays its own
-        self.token: str | None = None
-        """Token of the one that has passed and not left."""
+        self.ticket: str | None = None
+        """Of the one that has passed and not left; no two have the same."""
         self.holder: object = None
         """Its task or thread."""
         self.lease: Lease | None = None
         """What it holds, once it does."""
+        self.heirloom: Lease | None = None
+        """What the one before has left, until somebody has made it his or has given it back."""
         self.is_orphan: Callable[[], bool] | None = None
         """Tells whether the event loop of the holder is gone, and nobody left to release."""
         self.forsaken: list[object] = []
@@ -62,6 +74,8 @@ class Gate(ThreadBackoffLock):
     def passed(self, holder: object) -> float:
         """Note who has passed; return the seconds to leave the lock to other processes first."""
         self.holder = holder
+        if self.heirloom is not None:
+            return 0.0  # the turn goes on: the lock was not free in between
         return self._turns.ceded(clock())
 
     def granted(self, lease: Lease, waited: bool) -> None:
@@ -74,19 +88,54 @@ class Gate(ThreadBackoffLock):
         """Note that another process has the lock."""
         self._turns.met_others(clock())
 
-    def leave(self, token: str) -> bool:
-        """Let the next one pass; once, and only for the token that has passed."""
+    def leave(self, ticket: str, heirloom: Lease | None = None) -> bool:
+        """Let the next one pass; once, and only for the ticket that has passed."""
         with _mutex:
-            if self.token != token:
+            if self.ticket != ticket:
                 return False
             turns, now = self._turns, clock()
             # No call from here to the end of the append: so no signal comes in between.
-            self.token = self.holder = self.lease = self.is_orphan = None
-            turns.left, self._owner = now, None
+            self.ticket = self.holder = self.lease = self.is_orphan = None
+            self.heirloom, turns.left, self._owner = heirloom, now, None
             self._key.append(KEY)
         if self._queue:
             self._contention.wake_next()
         return True
+
+    def bequeath(self, ticket: str, lease: Lease) -> bool:
+        """Leave, and the lease to the next one; return False if there is none, or not in this turn.
+
+        Then look with `reclaim` whether the next one is still there.
+        """
+        return (
+            self._turns.lasts(clock()) and self._has_heir() and self.leave(ticket, heirloom=lease)
+        )
+
+    def reclaim(self, ticket: str) -> Lease | None:
+        """Return the heirloom that nobody comes for, or that the holder of `ticket` has found.
+
+        With it comes the gate, if `ticket` has not passed it before.
+        """
+        if self.ticket != ticket:
+            if self.heirloom is None or self._has_heir():
+                return None
+            try:
+                del self._key[0]
+            except IndexError:
+                return None  # somebody has come for it
+            self.ticket = ticket
+        return self.heirloom
+
+    def _has_heir(self) -> bool:
+        """Return whether the next in the queue is sure to run soon: a thread, or a task of ours.
+
+        Another event loop may be busy, or may have been stopped for good.
+        """
+        try:
+            waiter = self._queue[0]
+        except IndexError:
+            return False
+        return isinstance(waiter, ThreadWaiter) or in_loop_of(cast("TaskWaiter", waiter).task)
 
     def _check(self) -> Check:
         return self._look_for_orphans
@@ -96,18 +145,18 @@ class Gate(ThreadBackoffLock):
 
         A backend that never waits can be told here and now that the lease is.
         """
-        token, lease, is_orphan, holder = self.token, self.lease, self.is_orphan, self.holder
-        if token is None or lease is None or is_orphan is None or not is_orphan():
+        ticket, lease, is_orphan, holder = self.ticket, self.lease, self.is_orphan, self.holder
+        if ticket is None or lease is None or is_orphan is None or not is_orphan():
             return
         if not lease.lost.is_set():
             if getattr(self.backend, "blocking", True):
                 return
             lease.lost.end("the event loop of its holder is gone")
             try:
-                self.backend.release(lease.name, token)
+                self.backend.release(lease.name, lease.token)
             except BackoffLockError as error:
                 logger.warning("lock %r: %s", lease.name, error)
-        if self.leave(token):
+        if self.leave(ticket):
             self.forsaken.append(holder)
 
     def _refuse_to_stall(self, stacklevel: int) -> None:
@@ -116,7 +165,7 @@ class Gate(ThreadBackoffLock):
     def _at_fork_reinit(self) -> None:
         if self.lease is not None:
             self.lease.lost.end_in_child()
-        self.token = self.holder = self.lease = self.is_orphan = None
+        self.ticket = self.holder = self.lease = self.is_orphan = self.heirloom = None
         super()._at_fork_reinit()
 
 

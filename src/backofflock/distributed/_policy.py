@@ -102,7 +102,9 @@ class Pursuit:
                 self.unanswered += 1
             else:
                 if isinstance(answer, Grant):
-                    lease = Lease(self.name, self.token, answer.fence, answer.ttl, asked)
+                    lease = Lease(
+                        self.name, self.token, answer.fence, answer.ttl, asked, answer.last
+                    )
                     if lease.remaining() > 0:
                         return lease
                     # The answer came later than the lease ends. It is no lease; see what is next.
@@ -147,17 +149,16 @@ def keep(
 ) -> Generator[Ask | Nap, Any, str]:
     """Renew a lease at a jittered third of `ttl` while that goes well; return what ended it.
 
-    `until` is the time of the last renewal: 0 for none at all. The lease ends at its deadline,
-    which each renewal that is answered sets to `ttl` after it was sent.
+    A lease that was handed over is due when it would have been before. `until` is the time of the
+    last renewal: 0 for none at all. The lease ends at its deadline, which each renewal that is
+    answered sets to `ttl` after it was sent.
     """
     draw = (random if rng is None else rng).random
     lost = lease.lost
     ttl = min(ttl, lease.ttl)  # the backend may have given less
-    delay, retries = _interval(ttl, draw), None
+    delay, retries = max(0.0, _interval(ttl, draw) - (now() - lease.renewed)), None
     while True:
-        left = lost.deadline - now()
-        if left <= 0:
-            return lost.reason
+        left = max(0.0, lost.deadline - now())
         if now() >= until:
             delay = inf
         yield Nap(min(delay, left, DAY))
@@ -180,7 +181,7 @@ def keep(
             return TAKEN
         if now() >= lost.deadline:
             return lost.reason  # others may have seen it end
-        lost.deadline = asked + lease.ttl
+        lease.renewed, lost.deadline = asked, asked + lease.ttl
         lost.failure = None
         delay, retries = _interval(ttl, draw), None
 

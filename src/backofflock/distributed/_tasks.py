@@ -8,6 +8,8 @@ from functools import partial
 from types import TracebackType
 from typing import cast
 
+import anyio.lowlevel
+
 from .._checks import Duration
 from .._contention import Limits
 from .._face import observer
@@ -35,11 +37,12 @@ __all__ = ["DistributedLock"]
 class _Holding:
     """What belongs to one lease while it is held."""
 
-    __slots__ = ("body", "calls", "keeper", "lease", "task")
+    __slots__ = ("body", "calls", "keeper", "lease", "task", "ticket")
 
-    def __init__(self, lease: Lease, calls: AsyncBackend, task: Task) -> None:
+    def __init__(self, lease: Lease, calls: AsyncBackend, task: Task, ticket: str) -> None:
         self.lease = lease
         self.calls = calls
+        self.ticket = ticket
         self.task = task
         self.keeper: TaskKeeper | None = None
         self.body: Body | None = None
@@ -55,7 +58,8 @@ class DistributedLock(DistributedFace):
 
     ``async with`` gives a `Lease`: the lock, for as long as it is renewed, which happens by itself.
     One lock object serves many tasks, on any loop of asyncio or trio; in each process one of them
-    asks the backend and the others queue behind it.
+    asks the backend and the others queue behind it. Who releases the lock leaves it to the next of
+    them without a request, for a second at the most, where the backend gives fences for that.
 
     >>> import asyncio, tempfile
     >>> from pathlib import Path
@@ -151,37 +155,38 @@ class DistributedLock(DistributedFace):
         task = running_task()
         label = task_name(task)
         self._refuse_to_reenter(task, label)
-        gate, token = self._gate, secrets.token_hex(16)
+        gate, ticket = self._gate, secrets.token_hex(16)
+        calls = calls_in_tasks(
+            self._backend, "asyncio" if isinstance(task, asyncio.Task) else "trio"
+        )
         waits = gate.locked()
-        try:
-            await gate._enter(at_gate(limits), observer(self._on_wait))
-        except BaseException as error:
-            self._count_failure(error, label, since)
-            raise
         pursuit: Pursuit | None = None
         try:
-            gate.token = token
-            pursuit = self._pursuit(task, label, token, limits, since)
-            return await self._pursue(pursuit, task, waits)
+            await gate._enter(at_gate(limits), observer(self._on_wait))
+            gate.ticket = ticket
+            pursuit = self._pursuit(task, label, ticket, limits, since)
+            return await self._pursue(pursuit, task, calls, waits)
         except BaseException as error:
-            gate.leave(token)
-            self._count_failure(error, label, since, pursuit.attempt if pursuit else 0)
+            try:
+                await self._quit(ticket, calls)
+            finally:
+                attempts = pursuit.attempt if pursuit else 0
+                self._count_failure(error, label, since, attempts)
             raise
 
-    async def _pursue(self, pursuit: Pursuit, task: Task, waited: bool) -> _Holding:
+    async def _pursue(
+        self, pursuit: Pursuit, task: Task, calls: AsyncBackend, waited: bool
+    ) -> _Holding:
         """Get a lease, or see that nothing is held."""
-        on_asyncio = isinstance(task, asyncio.Task)
-        calls = calls_in_tasks(self._backend, "asyncio" if on_asyncio else "trio")
-        name, token, ttl = self._name, pursuit.token, self._ttl
-        steps = pursuit.steps()
+        name, ticket, ttl = self._name, pursuit.token, self._ttl
         lease: Lease | None = None
         keeper: TaskKeeper | None = None
         try:
-            lease = cast("Lease", await drive(steps, next(steps), calls, name, token, ttl))
-            holding = _Holding(lease, calls, task)
+            lease = self._inherit(pursuit) or await self._ask(pursuit, calls)
+            holding = _Holding(lease, calls, task, ticket)
             keeping = self._keeping(lease)
-            renew = partial(drive, keeping, calls=calls, name=name, token=token, ttl=ttl)
-            kind = AsyncioKeeper if on_asyncio else TrioKeeper
+            renew = partial(drive, keeping, calls=calls, name=name, token=lease.token, ttl=ttl)
+            kind = AsyncioKeeper if isinstance(task, asyncio.Task) else TrioKeeper
             keeper = holding.keeper = kind(lease, first_nap(keeping), renew, holding.on_loss)
             self._count(pursuit, lease, waited)
             self._gate.is_orphan = keeper.is_orphan
@@ -190,23 +195,49 @@ class DistributedLock(DistributedFace):
         except BaseException:
             self._holding = None
             self._call_off(pursuit, lease, keeper)
-            await see_through(partial(give_back, calls, name, token, CLEANUP))
+            await see_through(partial(give_back, calls, name, pursuit.token, CLEANUP))
             raise
+
+    async def _ask(self, pursuit: Pursuit, calls: AsyncBackend) -> Lease:
+        """Get a lease from the backend."""
+        gate, heirloom = self._gate, self._gate.heirloom
+        if heirloom is not None:  # it is no use
+            answer = await give_back(calls, self._name, heirloom.token, self._request_timeout)
+            gate.heirloom = None
+            self._note_answer(heirloom, *answer)
+        steps = pursuit.steps()
+        lease = await drive(steps, next(steps), calls, self._name, pursuit.token, self._ttl)
+        return cast("Lease", lease)
 
     async def _release(self, holding: _Holding) -> bool:
         """Give everything back; return whether the lease was held to the end."""
-        lease = holding.lease
-        if self._gate.token != lease.token:
+        lease, gate, ticket = holding.lease, self._gate, holding.ticket
+        if gate.ticket != ticket:
             return False  # in a forked child, or its event loop was taken for dead
         self._holding = None
         assert holding.keeper is not None
         holding.keeper.stop()
         try:
             was_held = lease.lost.end(RELEASED) and lease.lost.was_in_time
+            if was_held and self._may_change_hands(lease) and gate.bequeath(ticket, lease):
+                self._tell_hold(lease, "released")
+                await anyio.lowlevel.checkpoint()  # so that its heir has it when this task goes on
+                return True
             had_it, unanswered = await self._give_back(holding, was_held)
             return self._settle(lease, was_held, had_it, unanswered)
         finally:
-            self._gate.leave(lease.token)
+            await self._quit(ticket, holding.calls)
+
+    async def _quit(self, ticket: str, calls: AsyncBackend) -> None:
+        """Leave the gate if it was passed, and no lease there that nobody comes for."""
+        gate = self._gate
+        try:
+            heirloom = gate.reclaim(ticket)
+            if heirloom is not None:
+                insist = partial(give_back, calls, self._name, heirloom.token, CLEANUP)
+                self._note_answer(heirloom, *await see_through(insist))
+        finally:
+            gate.leave(ticket)
 
     async def _give_back(self, holding: _Holding, was_held: bool) -> tuple[bool | None, int]:
         insist = partial(give_back, holding.calls, self._name, holding.lease.token)

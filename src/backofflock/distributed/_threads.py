@@ -36,11 +36,12 @@ __all__ = ["ThreadDistributedLock"]
 class _Holding:
     """What belongs to one lease while it is held."""
 
-    __slots__ = ("held", "in_body", "keeper", "lease")
+    __slots__ = ("held", "in_body", "keeper", "lease", "ticket")
 
-    def __init__(self, lease: Lease, keeper: ThreadKeeper, in_body: bool) -> None:
+    def __init__(self, lease: Lease, keeper: ThreadKeeper, in_body: bool, ticket: str) -> None:
         self.lease = lease
         self.keeper = keeper
+        self.ticket = ticket
         self.in_body = in_body
         self.held = deque((None,))
         """Emptied by the one that is to release it: of two threads at once, one."""
@@ -123,51 +124,60 @@ class ThreadDistributedLock(DistributedFace):
         me = threading.current_thread()
         self._refuse_to_reenter(me, me.name)
         self._refuse_to_stall(stacklevel=4)
-        gate, token = self._gate, secrets.token_hex(16)
+        gate, ticket = self._gate, secrets.token_hex(16)
         waits = gate.locked()
+        pursuit: Pursuit | None = None
         try:
             if not gate._contention.try_take(None, None, 0.0):
                 gate._acquire_in_thread(at_gate(limits), observer(self._on_wait))
-        except BaseException as error:
-            self._count_failure(error, me.name, since)
-            raise
-        pursuit: Pursuit | None = None
-        try:
-            gate.token = token
-            pursuit = self._pursuit(me, me.name, token, limits, since)
+            gate.ticket = ticket
+            pursuit = self._pursuit(me, me.name, ticket, limits, since)
             return self._pursue(pursuit, waits, in_body)
         except BaseException as error:
-            gate.leave(token)
+            try:
+                self._quit(ticket)
+            except BaseException:  # interrupted in the middle of it
+                self._quit(ticket)
+                raise
             self._count_failure(error, me.name, since, pursuit.attempt if pursuit else 0)
             raise
 
     def _pursue(self, pursuit: Pursuit, waited: bool, in_body: bool) -> _Holding:
         """Get a lease, or see that nothing is held."""
         backend = cast("Backend", self._backend)
-        name, token, ttl = self._name, pursuit.token, self._ttl
-        steps = pursuit.steps()
+        name, ticket, ttl = self._name, pursuit.token, self._ttl
         lease: Lease | None = None
         keeper: ThreadKeeper | None = None
         try:
-            answer = drive_in_thread(steps, next(steps), backend, name, token, ttl)
-            lease = cast("Lease", answer)
+            lease = self._inherit(pursuit) or self._ask(pursuit, backend)
             keeping = self._keeping(lease)
             first = first_nap(keeping)
-            renew = partial(drive_in_thread, keeping, Nap(0.0), backend, name, token, ttl)
+            renew = partial(drive_in_thread, keeping, Nap(0.0), backend, name, lease.token, ttl)
             keeper = ThreadKeeper(lease, first, renew)
             self._count(pursuit, lease, waited)
-            holding = self._holding = _Holding(lease, keeper, in_body)
+            holding = self._holding = _Holding(lease, keeper, in_body, ticket)
             return holding
         except BaseException:
             self._holding = None
             self._call_off(pursuit, lease, keeper)
-            give_back_in_thread(backend, name, token, CLEANUP)
+            give_back_in_thread(backend, name, pursuit.token, CLEANUP)
             raise
+
+    def _ask(self, pursuit: Pursuit, backend: Backend) -> Lease:
+        """Get a lease from the backend."""
+        gate, heirloom = self._gate, self._gate.heirloom
+        if heirloom is not None:  # it is no use
+            answer = give_back_in_thread(backend, self._name, heirloom.token, self._request_timeout)
+            gate.heirloom = None
+            self._note_answer(heirloom, *answer)
+        steps = pursuit.steps()
+        lease = drive_in_thread(steps, next(steps), backend, self._name, pursuit.token, self._ttl)
+        return cast("Lease", lease)
 
     def _release(self, holding: _Holding) -> bool:
         """Give everything back; return whether the lease was held to the end."""
-        lease, keeper, gate = holding.lease, holding.keeper, self._gate
-        if gate.token != lease.token:
+        lease, keeper, gate, ticket = holding.lease, holding.keeper, self._gate, holding.ticket
+        if gate.ticket != ticket:
             return False  # this is a forked child
         give_back = partial(
             give_back_in_thread, cast("Backend", self._backend), self._name, lease.token
@@ -180,18 +190,32 @@ class ThreadDistributedLock(DistributedFace):
             self._holding = None
             keeper.stop()
             was_held = lease.lost.end(RELEASED) and lease.lost.was_in_time
+            if was_held and self._may_change_hands(lease) and gate.bequeath(ticket, lease):
+                self._tell_hold(lease, "released")
+                return True
             had_it, unanswered = give_back(self._request_timeout if was_held else CLEANUP)
             return self._settle(lease, was_held, had_it, unanswered)
         except BaseException:
             keeper.stop()
-            give_back(CLEANUP)
+            if gate.ticket == ticket:  # else it is the next one's
+                give_back(CLEANUP)
             raise
         finally:
             try:
-                gate.leave(lease.token)
-            except BaseException:  # interrupted in the middle of it
-                gate.leave(lease.token)
+                self._quit(ticket)
+            except BaseException:
+                self._quit(ticket)
                 raise
+
+    def _quit(self, ticket: str) -> None:
+        """Leave the gate if it was passed, and no lease there that nobody comes for."""
+        gate = self._gate
+        heirloom = gate.reclaim(ticket)
+        if heirloom is not None:
+            backend = cast("Backend", self._backend)
+            answer = give_back_in_thread(backend, self._name, heirloom.token, CLEANUP)
+            self._note_answer(heirloom, *answer)
+        gate.leave(ticket)
 
     def _refuse_to_stall(self, stacklevel: int) -> None:
         """Raise or warn if this thread runs an event loop, which would stand still."""

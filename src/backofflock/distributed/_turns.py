@@ -42,6 +42,10 @@ class Turns:
         self._began = now + ceded
         return ceded
 
+    def lasts(self, now: float) -> bool:
+        """Return whether the next holder need not leave the lock to others first."""
+        return now - self._began < TURN
+
     def has_waited(self, now: float) -> None:
         """Note that the holder has the lock after a wait for others, which was no part of it."""
         self._began = now
