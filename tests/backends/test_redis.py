@@ -12,6 +12,7 @@ import pytest
 
 from backofflock import BackendRefused, Busy, DistributedLock, Grant, ThreadDistributedLock
 from backofflock.backends import _redis_scripts as scripts
+from backofflock.backends._redis_scripts import BLOCK
 from backofflock.backends.redis import RedisBackend
 from backofflock.testing.contract import NAMES
 
@@ -66,16 +67,28 @@ def test_the_fence_grows_when_the_clock_of_the_server_is_set_back(
     server.admin.set(LOCK + ":last", ahead)
     assert granted(backend.try_acquire("orders", "a", 30.0)) == ahead + 1
     assert backend.release("orders", "a")
-    assert granted(backend.try_acquire("orders", "b", 30.0)) == ahead + 2
+    assert granted(backend.try_acquire("orders", "b", 30.0)) == ahead + 1 + BLOCK
 
 
 def test_the_fence_has_all_its_digits(server: RedisServer, backend: RedisBackend) -> None:
     # Numbers of Lua are doubles, and it prints 14 digits of them.
-    server.admin.set(LOCK + ":last", 2**53 - 3)
-    assert granted(backend.try_acquire("orders", "a", 30.0)) == 2**53 - 2
-    assert granted(backend.try_acquire("orders", "a", 30.0)) == 2**53 - 2
-    assert server.admin.get(LOCK) == f"{2**53 - 2} a".encode()
-    assert server.admin.get(LOCK + ":last") == str(2**53 - 2).encode()
+    last = 2**53 - 2
+    fence = last - BLOCK + 1
+    server.admin.set(LOCK + ":last", fence - 1)
+    assert backend.try_acquire("orders", "a", 30.0) == Grant(fence, 30.0, last)
+    assert backend.try_acquire("orders", "a", 30.0) == Grant(fence, 30.0, last)
+    assert server.admin.get(LOCK) == f"{fence} a".encode()
+    assert server.admin.get(LOCK + ":last") == str(last).encode()
+
+
+def test_fences_do_not_run_ahead_of_the_clock(server: RedisServer, backend: RedisBackend) -> None:
+    # Each grant takes 32 of them, and the clock moves on by more until the next can be had.
+    for number in range(2000):
+        token = str(number)
+        assert granted(backend.try_acquire("orders", token, 30.0))
+        assert backend.release("orders", token)
+    seconds, micros = server.admin.time()
+    assert int(server.admin.get(LOCK + ":last")) <= seconds * 1_000_000 + micros
 
 
 # -- requests that are sent again, or come late ----------------------------------------------------

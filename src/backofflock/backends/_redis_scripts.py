@@ -5,13 +5,14 @@ a cluster keeps together, since the braces name what their slot is computed from
 
 ===========================  ====================================================================
 ``{backofflock:NAME}``       ``FENCE TOKEN`` of the grant. Expires with it.
-``{backofflock:NAME}:last``  The last fence. Expires a day after the last grant.
+``{backofflock:NAME}:last``  The last fence of it. Expires a day after the last grant.
 ``{backofflock:NAME}:TOKEN`` Token `TOKEN` was released: ``1`` if it had the lock, else ``0``.
 ``:gone``                    Expires after a minute.
 ===========================  ====================================================================
 
 A fence is the server's clock in microseconds, or the last fence and one if that is more. So it
-grows when the clock is set back, and also when the server has forgotten everything.
+grows when the clock is set back, and also when the server has forgotten everything. A grant brings
+a block of fences, for the next holders in its process.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from math import ceil
 
 __all__ = [
     "ACQUIRE",
+    "BLOCK",
     "PREFIX",
     "RELEASE",
     "RENEW",
@@ -35,6 +37,10 @@ Command = tuple[int | bytes, ...]
 """The number of keys, the keys, and the arguments of a script."""
 
 PREFIX = "backofflock:"
+
+BLOCK = 32
+"""Fences of one grant: so often it changes hands, for the two requests that it takes. They last for
+more microseconds than these are fences, so that the fences do not run ahead of the clock."""
 
 REMEMBERED = 60_000
 """Milliseconds for which a released token is refused.
@@ -69,7 +75,7 @@ def _words(words: list[bytes]) -> bytes:
     return b"".join([b"$%d\r\n%b\r\n" % (len(word), word) for word in words])
 
 
-ACQUIRE = Script("""
+ACQUIRE = Script(f"""
 local lock, last, gone, token, ttl, kept = KEYS[1], KEYS[2], KEYS[3], ARGV[1], ARGV[2], ARGV[3]
 local value = redis.call('GET', lock)
 if value then
@@ -81,9 +87,8 @@ end
 if redis.call('EXISTS', gone) == 1 then return 0 end
 local time = redis.call('TIME')
 local fence = math.max(time[1] * 1000000 + time[2], (redis.call('GET', last) or 0) + 1)
-local digits = string.format('%.0f', fence)
-redis.call('SET', lock, digits .. ' ' .. token, 'PX', ttl)
-redis.call('SET', last, digits, 'PX', kept)
+redis.call('SET', lock, string.format('%.0f ', fence) .. token, 'PX', ttl)
+redis.call('SET', last, string.format('%.0f', fence + {BLOCK - 1}), 'PX', kept)
 return fence
 """)
 

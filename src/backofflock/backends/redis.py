@@ -33,6 +33,7 @@ from ..leases import AsyncBackend, Busy, Grant
 from ._closing import ClosingInTasks
 from ._redis_scripts import (
     ACQUIRE,
+    BLOCK,
     PREFIX,
     RELEASE,
     RENEW,
@@ -238,7 +239,7 @@ class RedisBackend(ClosingInTasks):
         """Give the lock to `token` unless another has it."""
         command = for_seconds(ttl, self._site.prefix, name, token)
         fence = self._ask("try_acquire", ACQUIRE, command)
-        return Grant(fence, ttl) if fence else _BUSY
+        return Grant(fence, ttl, fence + BLOCK - 1) if fence else _BUSY
 
     def renew(self, name: str, token: str, ttl: float) -> bool:
         """Prolong the grant of `token`; return whether it still had it."""
@@ -345,7 +346,7 @@ class RedisInTasks:
         """Give the lock to `token` unless another has it."""
         command = for_seconds(ttl, self._site.prefix, name, token)
         fence = await self._ask("try_acquire", ACQUIRE, command)
-        return Grant(fence, ttl) if fence else _BUSY
+        return Grant(fence, ttl, fence + BLOCK - 1) if fence else _BUSY
 
     async def renew(self, name: str, token: str, ttl: float) -> bool:
         """Prolong the grant of `token`; return whether it still had it."""

@@ -4,6 +4,8 @@ What a contender does between its requests is `Pursuit`, the generator that the 
 without a time limit it asks its clock for nothing that counts. A request is one event: as the
 server carries requests out in the order of their arrival, its answer and the time of the reply are
 known when it arrives. Leases do not end by themselves here, and no contender dies.
+Nor is a lease handed over within a process: each acquisition takes its two requests, as with those
+backends whose grants bring one fence.
 """
 
 from __future__ import annotations
