@@ -121,7 +121,7 @@ def test_a_wait_says_who_waited_and_for_how_long(host: str, events: list[LockEve
     assert brief([first, second]) == [("hold", "orders", "BackoffLock", "released", None)] * 2
     assert brief([wait]) == [("wait", "orders", "BackoffLock", "acquired", 2)]
     assert wait.waiter == "the waiter"
-    assert first.seconds >= wait.seconds >= 0.02
+    assert min(first.seconds, wait.seconds) >= 0.02  # a wait ends some time after the hold
     assert wait.seconds == lock.statistics().total_wait
 
 
