@@ -4,8 +4,8 @@
   the file's path. Pictures outside of ``docs/`` come along.
 - ``<!-- help: run -->`` becomes what ``backofflock run --help`` prints.
 - ``<!-- readme -->`` becomes the README.
-- ``<!-- bars -->`` becomes the table of bars of ``benchmarks/RESULTS.md``, with its beginning, and
-  ``<!-- results: waiters/1000: rounds -->`` the columns of that name in the table of that heading.
+- ``<!-- bars: benchmarks -->`` becomes the bars of ``benchmarks/RESULTS.md``, and ``<!-- results:
+  waiters/1000: rounds -->`` the columns of that name in its table of that heading.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 LINK = re.compile(r"(?P<image>!?)\[(?P<text>[^\]]*)\]\((?P<target>(?!https?:|#)[^)\s]+)\)")
 HELP = re.compile(r"<!-- help: ?(.*?) ?-->")
-BARS = "<!-- bars -->"
+BARS = re.compile(r"<!-- bars: (\S+) -->")
 README = "<!-- readme -->"
 RESULTS = re.compile(r"<!-- results: (\S+): (.*?) -->")
 
@@ -35,8 +35,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     """Return the page with its links and its made text in place."""
     markdown = HELP.sub(lambda found: _help(*found[1].split()), markdown)
     markdown = RESULTS.sub(lambda found: _table(found[1], found[2].split(", ")), markdown)
-    if BARS in markdown:
-        markdown = markdown.replace(BARS, _bars())
+    markdown = BARS.sub(lambda found: _results("## Bars", found[1]), markdown)
     folder = posixpath.join("docs", posixpath.dirname(page.file.src_uri))
     if README in markdown:
         markdown, folder = (ROOT / "README.md").read_text(encoding="utf-8"), "."
@@ -76,17 +75,13 @@ def _help(*command: str) -> str:
     return f"```text\n$ backofflock {' '.join(words)}\n{result.stdout.strip()}\n```"
 
 
-def _results(heading: str) -> str:
+def _results(heading: str, folder: str = "benchmarks") -> str:
     """Return what stands under a heading of the results, up to the next of its kind."""
-    text = (ROOT / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8")
+    text = (ROOT / folder / "RESULTS.md").read_text(encoding="utf-8")
     found = text.partition(f"\n{heading}\n")[2].partition(f"\n{heading.split()[0]} ")[0]
     if not found:
-        raise PluginError(f"benchmarks/RESULTS.md has no '{heading}'")
+        raise PluginError(f"{folder}/RESULTS.md has no '{heading}'")
     return found.strip()
-
-
-def _bars() -> str:
-    return _results("## Bars")
 
 
 def _table(workload: str, columns: list[str]) -> str:
