@@ -46,10 +46,11 @@ def _on_the_site(link: re.Match[str], folder: str, files: Files, config: MkDocsC
     """Return `link`, of a text in `folder` of the source tree, as it has to be on the site."""
     path, mark, anchor = link["target"].partition("#")
     target = posixpath.normpath(posixpath.join(folder, path))
+    if target == "README.md":
+        target = "docs/index.md"
     if target.startswith("docs/"):
-        if folder != ".":
-            return link[0]
-        return f"{link['image']}[{link['text']}]({target.removeprefix('docs/')}{mark}{anchor})"
+        place = posixpath.relpath(target, "docs" if folder == "." else folder)
+        return f"{link['image']}[{link['text']}]({place}{mark}{anchor})"
     source = ROOT / target
     if not source.exists():
         raise PluginError(f"{folder}: {link[0]} leads nowhere")
