@@ -50,7 +50,7 @@ def test_another_ending_gets_a_sentence_that_names_both(
     out, err = capsys.readouterr()
     assert (out, err) == (
         "",
-        f"backofflock: --output must end in .png or .svg, not {name!r}\n",
+        f"backofflock: --output must be a file that ends in .png or .svg, not {str(path)!r}\n",
     )
     assert not path.exists()
 
@@ -62,7 +62,12 @@ def test_a_file_that_cannot_be_written_gets_a_sentence(
     assert main(["schedule", "spin", "--output", str(path)]) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert err == f"backofflock: --output: cannot write {str(path)!r}: No such file or directory\n"
+    assert err == f"backofflock: --output: there is no directory {str(path.parent)!r}\n"
+    path.mkdir(parents=True)
+    assert main(["schedule", "spin", "--output", str(path)]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == f"backofflock: --output: cannot write {str(path)!r}: Is a directory\n"
 
 
 WITHOUT = """

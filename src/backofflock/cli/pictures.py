@@ -8,7 +8,7 @@ from typing import Any
 
 from .settings import BadValue
 
-__all__ = ["STYLE", "metadata_for", "need_matplotlib"]
+__all__ = ["STYLE", "metadata_for", "need_matplotlib", "picture_format"]
 
 STYLE: Any = {
     "font.size": 10,
@@ -20,6 +20,22 @@ STYLE: Any = {
     "figure.dpi": 130,
     "svg.hashsalt": "backofflock",  # the same picture is the same file
 }
+
+
+def picture_format(option: str, path: Path, otherwise: str = "") -> str:
+    """Return ``png`` or ``svg``, as the name of a picture asks for.
+
+    Raises `BadValue` if it is neither, with what to write `otherwise`, or if there is no directory
+    for it: before anything is computed.
+    """
+    kind = path.suffix.lower().removeprefix(".")
+    if kind not in ("png", "svg"):
+        raise BadValue(
+            f"{option} must be a file that ends in .png or .svg{otherwise}, not {str(path)!r}"
+        )
+    if not path.parent.is_dir():
+        raise BadValue(f"{option}: there is no directory {str(path.parent)!r}")
+    return kind
 
 
 def need_matplotlib(sentence: str) -> None:

@@ -106,7 +106,7 @@ def schedule(
         raise BadValue(f"at most {len(STYLES)} schedules can be told apart, not {len(schedules)}")
     wanted = [read_schedule(text) for text in schedules]
     if output is not None:
-        schedule_chart.format_of(output)
+        schedule_chart.check(output)
     try:
         curves = [curve_of(one, retries, seed) for one in wanted]
         if output is not None:

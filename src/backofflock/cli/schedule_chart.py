@@ -9,13 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from .curves import NOTHING, Band, Curve
-from .pictures import STYLE, metadata_for, need_matplotlib
+from .pictures import STYLE, metadata_for, need_matplotlib, picture_format
 from .schedule_table import told
 from .settings import BadValue
 
-__all__ = ["FORMATS", "format_of", "write"]
-
-FORMATS = ("png", "svg")
+__all__ = ["check", "write"]
 
 # Told apart by eyes of every kind: Okabe and Ito, "Color Universal Design", 2008.
 _COLOURS = (
@@ -31,11 +29,9 @@ _COLOURS = (
 _MARKERS = "osD^vP*h"
 
 
-def format_of(path: Path) -> str:
-    """Return the format that the name of a picture asks for, before anything is computed."""
-    kind = path.suffix.lower().removeprefix(".")
-    if kind not in FORMATS:
-        raise BadValue(f"--output must end in .png or .svg, not {path.name!r}")
+def check(path: Path) -> str:
+    """Return the format of a picture that can be drawn, or raise `BadValue`."""
+    kind = picture_format("--output", path)
     need_matplotlib(
         '--output needs matplotlib, which is not installed: pip install "backofflock[plot]"'
     )
@@ -47,7 +43,7 @@ def write(path: Path, curves: Sequence[Curve], *, log: bool) -> None:
     # Its own types are incomplete.
     mpl: Any = import_module("matplotlib")
     new_figure: Any = import_module("matplotlib.figure").Figure
-    kind = format_of(path)
+    kind = check(path)
     picture = io.BytesIO()
     with mpl.rc_context(STYLE):
         figure = new_figure(figsize=(11.0, 4.6 + 0.22 * len(curves)), layout="constrained")

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from backofflock import Schedule, __version__, simulation
 
 from .display import shows_motion
-from .pictures import need_matplotlib
+from .pictures import need_matplotlib, picture_format
 from .settings import BadValue
 from .simulate_gantt import beginning, drawn
 from .simulate_table import Row, comparison, headline, suggestion
@@ -78,8 +78,10 @@ class Pictures:
         self._gantt = None if gantt in (None, "-") else Path(str(gantt))
         self._in_text = gantt == "-"
         self._scenario = scenario
-        _refuse_unfit("--output", self._output)
-        _refuse_unfit("--gantt", self._gantt)
+        if self._output is not None:
+            picture_format("--output", self._output)
+        if self._gantt is not None:
+            picture_format("--gantt", self._gantt, otherwise=", or - for text")
         if self._output is None and self._gantt is None:
             return
         need_matplotlib(
@@ -107,18 +109,6 @@ class Pictures:
         else:
             width = Console().width if sys.stdout.isatty() else _WIDTH
             print("", *drawn(spans, scenario.contenders, width, str(schedule)), sep="\n")
-
-
-def _refuse_unfit(option: str, file: Path | None) -> None:
-    if file is None:
-        return
-    if file.suffix.lower() not in {".png", ".svg"}:
-        else_text = ", or - for text" if option == "--gantt" else ""
-        raise BadValue(
-            f"{option} must be a file that ends in .png or .svg{else_text}, not {str(file)!r}"
-        )
-    if not file.parent.is_dir():
-        raise BadValue(f"{option}: there is no directory {str(file.parent)!r}")
 
 
 def print_table(
