@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 import logging
 import random
@@ -37,6 +38,12 @@ from .distributed.hosts import on_each_host, run, until
 from .test_interrupts import acquire_under_fire
 
 PATIENCE = 30.0
+
+
+@pytest.fixture(autouse=True)
+def nobody_else_is_told_of() -> None:
+    """Collect the waiters that earlier tests gave up, whose end would be told in the midst."""
+    gc.collect()
 
 
 @pytest.fixture
