@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import inspect
 import logging
 import random
@@ -37,13 +36,9 @@ from .contract.test_fork import run as run_script
 from .distributed.hosts import on_each_host, run, until
 from .test_interrupts import acquire_under_fire
 
+pytestmark = pytest.mark.usefixtures("nobody_else_is_told_of")
+
 PATIENCE = 30.0
-
-
-@pytest.fixture(autouse=True)
-def nobody_else_is_told_of() -> None:
-    """Collect the waiters that earlier tests gave up, whose end would be told in the midst."""
-    gc.collect()
 
 
 @pytest.fixture

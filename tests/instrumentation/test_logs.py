@@ -16,6 +16,8 @@ from backofflock.instrumentation.structlog import StructlogListener
 
 from .events import ENDS, FAST, HELD, LOST, WAITED, contended_once
 
+pytestmark = pytest.mark.usefixtures("nobody_else_is_told_of")
+
 
 def test_a_record_reads_as_a_sentence_and_has_all_fields(
     caplog: pytest.LogCaptureFixture,

@@ -19,6 +19,8 @@ from backofflock.instrumentation.opentelemetry import OpenTelemetryListener
 
 from .events import ENDS, FAST, HELD, LOST, WAITED, contended_once
 
+pytestmark = pytest.mark.usefixtures("nobody_else_is_told_of")
+
 
 class Sdk:
     """Providers that keep what they are given."""

@@ -10,6 +10,8 @@ from backofflock.instrumentation.prometheus import PrometheusListener
 
 from .events import ENDS, HELD, WAITED, contended_once
 
+pytestmark = pytest.mark.usefixtures("nobody_else_is_told_of")
+
 ORDERS = {"lock": "orders", "face": "BackoffLock"}
 JOBS = {"lock": "jobs", "face": "DistributedLock"}
 
