@@ -127,22 +127,6 @@ def test_an_idle_session_that_has_ended_is_replaced_without_doubt(
 # -- the server goes away --------------------------------------------------------------------------
 
 
-def test_fences_grow_over_a_crash(own_server: PostgresServer) -> None:
-    # A transaction that has written nothing need not be known after a crash: its id is given again.
-    name, fences = new_name("crash"), []
-    with PostgresBackend(own_server.url()) as backend:
-        for i in range(3):
-            for j in range(3):
-                fences.append(granted(backend.try_acquire(name, f"{i} {j}", 30.0)))
-                assert backend.release(name, f"{i} {j}")
-            fences.append(granted(backend.try_acquire(name, f"{i}", 30.0)))
-            own_server.stop()
-            own_server.start()
-            assert backend.renew(name, f"{i}", 30.0) is False
-            assert backend.release(name, f"{i}") is False
-    assert fences == sorted(set(fences))
-
-
 def test_a_server_that_is_away_is_found_again(own_server: PostgresServer) -> None:
     with PostgresBackend(own_server.url()) as backend:
         granted(backend.try_acquire("held", "a", 30.0))

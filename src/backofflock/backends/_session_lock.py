@@ -24,14 +24,32 @@ Opener: TypeAlias = Callable[[Patience], Session]
 LONGEST = 2**31 - 1
 """Milliseconds that ``idle_session_timeout`` can be, some 24 days."""
 
-# Nothing of it is done unless the lock is taken, and the fence is drawn after that. The message is
-# for nobody: it makes the commit wait until it is on disk. Else a server that crashed could give
-# the same transaction id, and so the same fence, once more.
+WEIGHT = 4096
+"""What a byte of the write-ahead log counts for that is on disk, in a fence: see `fence_of`."""
+
+# Nothing of it is done unless the lock is taken, and the fence is drawn after that: how far the log
+# is on disk, and a place in it that nobody else gets, that of a message for nobody. The second one
+# is for what a crash or a failover might take from under the fence. It belongs to the transaction,
+# and so makes the commit wait until it is on disk, and where a standby must have it, there too.
+# Only at the end of a page may the log on disk end in the midst of a record, which is no use then.
+# Aurora does not tell how far its log is; a transaction id has to do there.
 TRY = b"""
 SELECT CASE WHEN pg_try_advisory_lock($1::int8) THEN
-    concat_ws(' ', pg_current_xact_id(), pg_logical_emit_message(true, 'backofflock', ''),
-              set_config('idle_session_timeout', $3, false),
-              set_config('backofflock.token', $2, false))
+    concat_ws(' ',
+        CASE WHEN to_regproc('pg_catalog.aurora_version') IS NULL THEN
+            concat_ws(' ',
+                pg_current_wal_flush_lsn(), pg_logical_emit_message(false, 'backofflock', ''),
+                CASE WHEN current_setting('synchronous_standby_names') <> ''
+                       OR pg_current_wal_insert_lsn() - pg_current_wal_flush_lsn() > 131072
+                       OR pg_current_wal_flush_lsn()::text LIKE '%000'
+                     THEN pg_logical_emit_message(true, 'backofflock', '') END)
+        ELSE
+            concat_ws(' ',
+                '0/0', '0/0'::pg_lsn + pg_current_xact_id()::text::numeric,
+                pg_logical_emit_message(true, 'backofflock', ''))
+        END,
+        set_config('idle_session_timeout', $3, false),
+        set_config('backofflock.token', $2, false))
 END
 """
 
@@ -44,8 +62,7 @@ SELECT set_config('idle_session_timeout', $4, false) IS NOT NULL
 """
 
 RELEASE = b"""
-SELECT pg_advisory_unlock($1::int8), set_config('backofflock.token', '', false),
-       set_config('idle_session_timeout', NULL, false)
+SELECT pg_advisory_unlock($1::int8), set_config('idle_session_timeout', NULL, false)
 """
 
 # A session that its server still takes for alive, by its process and the lock that it has.
@@ -182,8 +199,7 @@ class SessionLock:
     def _learn(self, row: Row) -> None:
         """Note the answer to `TRY`, if it is one."""
         if self._is_trying:
-            fence = row[0] if row else None
-            self._fence = int(fence.partition(b" ")[0]) if fence else None
+            self._fence = fence_of(row[0]) if row and row[0] else None
             self._is_trying = False
 
     def _connected(self, patience: Patience) -> Session:
@@ -209,6 +225,25 @@ class SessionLock:
             raise Unanswered("the server has not ended an earlier session of the token yet")
         self._lost = None
         return row is not None
+
+
+def fence_of(answer: bytes) -> int:
+    """Return the fence that an answer to `TRY` tells.
+
+    While a server runs, the log on disk never gets shorter, and each message is behind those before
+    it. After a crash the log goes on where it was on disk, or further: places that were not there
+    yet are given out again. But before the server lets anybody in, it adds a record of 48 bytes at
+    the least. In a fence these weigh more than the 128 KiB that `TRY` leaves between the log on
+    disk and its end.
+    """
+    on_disk, place, _ = answer.split(b" ", 2)
+    return WEIGHT * position(on_disk) + position(place)
+
+
+def position(lsn: bytes) -> int:
+    """Return the byte of the write-ahead log that a ``pg_lsn`` such as ``16/B374D848`` tells."""
+    high, low = lsn.split(b"/")
+    return int(high, 16) << 32 | int(low, 16)
 
 
 def milliseconds(seconds: float) -> bytes:

