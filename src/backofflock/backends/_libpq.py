@@ -48,6 +48,9 @@ PIPELINES = pq.version() >= 140000
 
 REPLACED = "a proxy has put another session in its place, as it must not for session locks"
 
+Waiter: TypeAlias = Callable[[float], bool]
+"""Waits for some seconds, and returns whether what it waits for has come."""
+
 Row: TypeAlias = list[bytes | None] | None
 """The columns of the only row of an answer, as text; None where it has no row."""
 
@@ -93,19 +96,29 @@ class Patience:
         """Return one part of what is left."""
         return Patience(monotonic() + self.left() / parts, self._is_unwanted)
 
-    def wait(self, fileno: int, *, write: bool) -> None:
-        """Wait until a socket can be read, or else written; raise `Unanswered` if it is over."""
-        while not is_ready(fileno, min(self.left(), SLICE), write=write):
+    def wait(self, is_ready: Waiter) -> None:
+        """Wait for a socket; raise `Unanswered` if it is over."""
+        while not is_ready(min(self.left(), SLICE)):
             pass
 
 
 class Session:
     """One session, in which every statement is a transaction of its own."""
 
-    __slots__ = ("__weakref__", "_answer", "_names", "_number", "_pgconn", "is_due", "pid")
+    __slots__ = (
+        "__weakref__",
+        "_answer",
+        "_can_be_read",
+        "_names",
+        "_number",
+        "_pgconn",
+        "is_due",
+        "pid",
+    )
 
     def __init__(self, pgconn: pq.abc.PGconn) -> None:
         self._pgconn = pgconn
+        self._can_be_read = waiter(pgconn.socket)
         self._answer: pq.abc.PGresult | None = None
         self._names: dict[bytes, bytes] = {}  # of the statements that are prepared
         self._number = count()
@@ -190,11 +203,11 @@ class Session:
         pgconn = self._pgconn
         try:
             while pgconn.flush():
-                patience.wait(pgconn.socket, write=True)
+                patience.wait(waiter(pgconn.socket, write=True))
                 pgconn.consume_input()
             while True:
                 while pgconn.is_busy():
-                    patience.wait(pgconn.socket, write=False)
+                    patience.wait(self._can_be_read)
                     pgconn.consume_input()
                 part = pgconn.get_result()
                 if part is None:
@@ -249,7 +262,7 @@ class Session:
         """Raise `SessionOver` if the other side has hung up while nothing was asked."""
         pgconn = self._pgconn
         try:
-            while is_ready(pgconn.socket, 0.0, write=False):
+            while self._can_be_read(0.0):
                 pgconn.consume_input()
                 pgconn.is_busy()  # reads what it says
         except psycopg.OperationalError as error:
@@ -302,7 +315,7 @@ def connect(address: str, patience: Patience) -> pq.abc.PGconn:
                 return pgconn
             if status == PollingStatus.FAILED:
                 raise failed_to_connect(pgconn)
-            patience.wait(pgconn.socket, write=status == PollingStatus.WRITING)
+            patience.wait(waiter(pgconn.socket, write=status == PollingStatus.WRITING))
     except BaseException:
         pgconn.finish()
         raise
@@ -342,14 +355,14 @@ def attempts(parameters: Mapping[str, Any]) -> list[str]:
     return strings
 
 
-def is_ready(fileno: int, seconds: float, *, write: bool) -> bool:
-    """Return whether a socket can be read, or also written with `write`, within some seconds."""
+def waiter(fileno: int, *, write: bool = False) -> Waiter:
+    """Return what waits until a socket can be read, or also written with `write`."""
     if not hasattr(select, "poll"):
         writers = [fileno] if write else []
-        return any(select.select([fileno], writers, [], seconds))
+        return lambda seconds: any(select.select([fileno], writers, [], seconds))
     poll = select.poll()
     poll.register(fileno, select.POLLIN | (select.POLLOUT if write else 0))
-    return bool(poll.poll(seconds * 1000))
+    return lambda seconds: bool(poll.poll(seconds * 1000))
 
 
 def failed_to_connect(pgconn: pq.abc.PGconn) -> psycopg.OperationalError:
