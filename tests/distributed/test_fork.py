@@ -43,7 +43,7 @@ def child():
         raise AssertionError("the child released what its parent holds")
     assert backend.store.holder("orders") == lease.token
     backend.store.delete("orders")
-    with lock as mine:  # with a clockwork and a renewal of its own
+    with lock as mine:  # with alarms and a renewal of its own
         sent = backend.store.requests["renew"]
         until(lambda: backend.store.requests["renew"] > sent)
         mine.ensure_held()

@@ -21,7 +21,7 @@ from backofflock import (
     DistributedLock,
     ThreadDistributedLock,
 )
-from backofflock.distributed import _keepers
+from backofflock.distributed import _alarms
 from backofflock.distributed._gate import Gate
 from backofflock.leases import Lease
 
@@ -378,5 +378,5 @@ def test_an_heir_that_is_interrupted_at_every_place() -> None:
 
 @pytest.fixture
 def started() -> None:
-    """The clockwork runs already: to start a thread is code of `threading`."""
-    _keepers.clockwork()
+    """The alarms have their thread already: to start a thread is code of `threading`."""
+    _alarms.thread_alarms()

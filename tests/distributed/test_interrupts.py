@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from backofflock import LeaseLost, ThreadDistributedLock
-from backofflock.distributed import _keepers
+from backofflock.distributed import _alarms
 
 from . import memory
 from .memory import Memory
@@ -25,6 +25,7 @@ OURS = tuple(
     for name in (
         "distributed/_threads",
         "distributed/_driver",
+        "distributed/_alarms",
         "distributed/_keepers",
         "distributed/_base",
         "distributed/_gate",
@@ -61,8 +62,8 @@ def strike(act: Callable[[], object], at: int) -> bool:
 
 @pytest.fixture
 def started() -> None:
-    """The clockwork runs already: to start a thread is code of `threading`."""
-    _keepers.clockwork()
+    """The alarms have their thread already: to start a thread is code of `threading`."""
+    _alarms.thread_alarms()
 
 
 def assert_free(lock: ThreadDistributedLock, backend: Memory) -> None:
@@ -94,7 +95,7 @@ def test_at_every_place_of_an_acquire() -> None:
         if leases:
             lock.release()  # it struck after the lease was handed over
         assert_free(lock, backend)
-        alarms = [entry[2].act for entry in _keepers.clockwork()._heap]
+        alarms = [entry[2].act for entry in _alarms.thread_alarms()._heap]
         due = [alarm for alarm in alarms if alarm is not None]
         for alarm in due:  # the time of the first renewal has come
             alarm()

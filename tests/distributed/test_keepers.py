@@ -14,13 +14,12 @@ import anyio
 import pytest
 
 from backofflock import DistributedLock, LeaseLost, ThreadDistributedLock
-from backofflock.distributed import _keepers
+from backofflock.distributed._alarms import thread_alarms
 from backofflock.distributed._keepers import (
     AsyncioKeeper,
     TaskKeeper,
     ThreadKeeper,
     TrioKeeper,
-    clockwork,
 )
 from backofflock.distributed._policy import Nap
 from backofflock.leases import Lease, clock
@@ -269,7 +268,7 @@ def test_a_thread_that_cannot_be_started_costs_its_lease_and_no_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     backend = Memory()
-    clockwork()
+    thread_alarms()
     other = ThreadDistributedLock("bills", backend, ttl=TTL)
     lock = ThreadDistributedLock("orders", backend, ttl=0.2)
     start = threading.Thread.start
@@ -287,42 +286,7 @@ def test_a_thread_that_cannot_be_started_costs_its_lease_and_no_other(
     with pytest.raises(LeaseLost):
         lock.release()
     other.release()
-
-
-def test_the_clockwork_calls_in_order_of_time_and_forgets_the_cancelled() -> None:
-    called: list[int] = []
-    works = clockwork()
-    now = time.monotonic()
-    alarms = [
-        works.call_at(now + 0.05 + 0.02 * n, lambda n=n: called.append(n))  # type: ignore[misc]
-        for n in reversed(range(5))
-    ]
-    alarms[2].cancel()
-    alarms[2].cancel()
-    memory.until(lambda: len(called) == 4)
-    assert called == [0, 1, 3, 4]
-    for _ in range(10_000):
-        works.call_at(now + 1e6, lambda: None).cancel()
-    assert len(works._heap) < 200
-    works.call_at(now + inf, lambda: None).cancel()
-
-
-def test_one_clockwork_for_all() -> None:
-    found: list[object] = []
-    threads = [threading.Thread(target=lambda: found.append(clockwork())) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert set(found) == {clockwork()}
-    assert len([t for t in threading.enumerate() if t.name == "backofflock leases"]) == 1
-
-
-def test_a_dead_clockwork_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    works = clockwork()
-    monkeypatch.setattr(_keepers, "_clockwork", works)
-    monkeypatch.setattr(works, "_thread", threading.Thread())  # as in a forked child
-    assert clockwork() is not works
+    memory.until(lambda: not renewers())
 
 
 def test_a_keeper_of_threads_that_is_stopped_before_it_began() -> None:

@@ -13,7 +13,7 @@ import warnings
 import pytest
 
 from backofflock import AcquireTimeout, Constant, DistributedLock, LeaseLost, ThreadDistributedLock
-from backofflock.distributed._keepers import clockwork
+from backofflock.distributed._alarms import thread_alarms
 from backofflock.errors import BackendRefused, BackendUnavailable
 from backofflock.leases import Lease
 
@@ -364,7 +364,7 @@ def test_ten_thousand_acquisitions_leave_nothing() -> None:
         assert size() - before < 100_000, "10 bytes for each"
     finally:
         tracemalloc.stop()
-    assert len(clockwork()._heap) < 200
+    assert len(thread_alarms()._heap) < 200
     assert_over(lock, backend)
 
 

@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import sys
 import threading
 from collections.abc import Awaitable, Callable
-from heapq import heapify, heappop, heappush
-from itertools import count
-from math import inf
 from time import monotonic
 from typing import Any, Protocol
 
 import anyio
 
 from ..leases import Lease
+from ._alarms import alarms_of, thread_alarms
 from ._policy import DAY, Nap
 
 __all__ = ["AsyncioKeeper", "Keeper", "TaskKeeper", "ThreadKeeper", "TrioKeeper"]
@@ -78,7 +75,8 @@ class AsyncioKeeper(_TaskKeeper):
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[None] | None = None
         self._stopped = False
-        self._timer = self._loop.call_later(self._first.seconds, self._first_is_due)
+        self._alarms = alarms_of(self._loop)
+        self._alarm = self._alarms.call_later(self._first.seconds, self._first_is_due)
 
     def _first_is_due(self) -> None:
         name = f"lease of {self._lease.name}"
@@ -94,14 +92,14 @@ class AsyncioKeeper(_TaskKeeper):
             return
         if not self._lease.lost.is_set():
             seconds = min(self._lease.remaining(), DAY)
-            self._timer = self._loop.call_later(seconds, self._look_at_deadline)
+            self._alarm = self._alarms.call_later(seconds, self._look_at_deadline)
         elif _end(self._lease, self._lease.lost.reason):
             self._on_loss()
 
     def stop(self) -> None:
         """Renew no more; call it in the thread of the loop."""
         self._stopped = True
-        self._timer.cancel()
+        self._alarm.cancel()
         if self._task is not None:
             self._task.cancel()
 
@@ -151,7 +149,7 @@ class ThreadKeeper:
         self._is_stopped = False
         self._stopped: threading.Event | None = None
         """Made for the thread that waits for it: most leases are released before there is one."""
-        self._alarm = clockwork().call_at(monotonic() + first.seconds, self._first_is_due)
+        self._alarm = thread_alarms().call_at(monotonic() + first.seconds, self._first_is_due)
 
     def _first_is_due(self) -> None:
         if self._lease.lost.is_set():  # or the acquire was interrupted
@@ -182,86 +180,3 @@ class ThreadKeeper:
         if self._stopped is not None:
             self._stopped.set()
         self._alarm.cancel()
-
-
-class _Alarm:
-    """A function that is to be called, unless it is cancelled before."""
-
-    __slots__ = ("_clockwork", "act")
-
-    def __init__(self, clockwork: _Clockwork, act: Callable[[], None]) -> None:
-        self._clockwork = clockwork
-        self.act: Callable[[], None] | None = act
-
-    def cancel(self) -> None:
-        """Do not call it."""
-        if self.act is not None:
-            self.act = None
-            self._clockwork.note_cancelled()
-
-
-class _Clockwork:
-    """One thread that starts what is due, for all leases of the threads of this process."""
-
-    def __init__(self) -> None:
-        self._heap: list[tuple[float, int, _Alarm]] = []
-        self._number = count().__next__
-        self._changed = threading.Condition()
-        self._cancelled = 0
-        self._wakes_at = inf
-        """When its thread looks next: most alarms are set for later, and need not wake it."""
-        self._thread = threading.Thread(target=self._run, name="backofflock leases", daemon=True)
-        self._thread.start()
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether its thread runs: in a forked child it does not."""
-        return self._thread.is_alive()
-
-    def call_at(self, when: float, act: Callable[[], None]) -> _Alarm:
-        """Call `act`, which must return at once, at a time of `time.monotonic`."""
-        alarm = _Alarm(self, act)
-        with self._changed:
-            heappush(self._heap, (when, self._number(), alarm))
-            if when < self._wakes_at:
-                self._changed.notify()
-        return alarm
-
-    def note_cancelled(self) -> None:
-        """Forget the cancelled once they are the most."""
-        with self._changed:
-            self._cancelled += 1
-            if self._cancelled > 64 and self._cancelled * 2 > len(self._heap):
-                self._heap = [entry for entry in self._heap if entry[2].act is not None]
-                heapify(self._heap)
-                self._cancelled = 0
-
-    def _run(self) -> None:
-        while True:
-            with self._changed:
-                self._wakes_at = self._heap[0][0] if self._heap else inf
-                left = self._wakes_at - monotonic()
-                if left > 0:
-                    self._changed.wait(min(left, threading.TIMEOUT_MAX))
-                    continue
-                act = heappop(self._heap)[2].act
-            if act is not None:
-                act()
-
-
-_clockwork: _Clockwork | None = None
-_starting = threading.Lock()
-
-
-def clockwork() -> _Clockwork:
-    """Return the clockwork of this process, started when it is first needed."""
-    global _clockwork
-    if _clockwork is None or not _clockwork.is_alive:
-        with _starting:
-            if _clockwork is None or not _clockwork.is_alive:
-                _clockwork = _Clockwork()
-    return _clockwork
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_starting._at_fork_reinit)  # type: ignore[attr-defined]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from asyncio import CancelledError
 from collections.abc import Coroutine
 from typing import Any, TypeVar
@@ -10,6 +9,7 @@ from typing import Any, TypeVar
 import anyio
 
 from .._hosts import running_asyncio_task
+from ._alarms import alarms_of
 
 __all__ = ["within"]
 
@@ -17,18 +17,16 @@ T = TypeVar("T")
 
 
 async def within(seconds: float | None, call: Coroutine[Any, Any, T]) -> T:
-    """Await a call; raise TimeoutError if it takes longer than some seconds, None for ever."""
+    """Await a call; raise TimeoutError if it takes longer than some seconds, None for ever.
+
+    On asyncio it does as `asyncio.timeout` does, in less time: there are two around each request.
+    """
     if seconds is None:
         return await call
     task = running_asyncio_task()
-    if task is not None:
-        return await _on_asyncio(task, seconds, call)
-    with anyio.fail_after(seconds):
-        return await call
-
-
-async def _on_asyncio(task: asyncio.Task[Any], seconds: float, call: Coroutine[Any, Any, T]) -> T:
-    """Do as `asyncio.timeout` does, in less time: there are two around each request."""
+    if task is None:
+        with anyio.fail_after(seconds):
+            return await call
     is_late, cancels = False, task.cancelling()
 
     def give_up() -> None:
@@ -36,7 +34,7 @@ async def _on_asyncio(task: asyncio.Task[Any], seconds: float, call: Coroutine[A
         is_late = True
         task.cancel()
 
-    timer = task.get_loop().call_later(seconds, give_up)
+    alarm = alarms_of(task.get_loop()).call_later(seconds, give_up)
     try:
         return await call
     except CancelledError as error:
@@ -44,6 +42,6 @@ async def _on_asyncio(task: asyncio.Task[Any], seconds: float, call: Coroutine[A
             raise TimeoutError from error
         raise
     finally:
-        timer.cancel()
+        alarm.cancel()
         if is_late:
             task.uncancel()
