@@ -78,6 +78,8 @@ class DistributedFace:
         refuse_unfit(schedule, on_wait, rng)
         self._name = name
         self._backend = backend
+        self._calls: dict[str, AsyncBackend] = {}
+        """The backend's for tasks, by what runs these."""
         self._ttl = _positive("ttl", ttl)
         self._request_timeout = _positive("request_timeout", request_timeout)
         self._renewed_for = _renewed_for(renewal)

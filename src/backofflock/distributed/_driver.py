@@ -70,15 +70,16 @@ async def give_back(
     """
     unanswered = 0
     until = clock() + seconds
-    for delay in RELEASE_RETRIES.delays():
+    delays = RELEASE_RETRIES.delays()
+    while True:
         try:
             return await within(until - clock(), calls.release(name, token)), unanswered
         except (BackendUnavailable, BackendRefused, TimeoutError) as error:
             unanswered += 1
+            delay = next(delays)
             if isinstance(error, BackendRefused) or clock() + delay >= until:
-                break
+                return None, unanswered
         await anyio.sleep(delay)
-    return None, unanswered
 
 
 async def see_through(act: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -148,12 +149,13 @@ def give_back_in_thread(
     """Do what `give_back` does, in a thread."""
     unanswered = 0
     until = clock() + seconds
-    for delay in RELEASE_RETRIES.delays():
+    delays = RELEASE_RETRIES.delays()
+    while True:
         try:
             return backend.release(name, token), unanswered
         except (BackendUnavailable, BackendRefused) as error:
             unanswered += 1
+            delay = next(delays)
             if isinstance(error, BackendRefused) or clock() + delay >= until:
-                break
+                return None, unanswered
         time.sleep(delay)
-    return None, unanswered

@@ -156,9 +156,7 @@ class DistributedLock(DistributedFace):
         label = task_name(task)
         self._refuse_to_reenter(task, label)
         gate, ticket = self._gate, secrets.token_hex(16)
-        calls = calls_in_tasks(
-            self._backend, "asyncio" if isinstance(task, asyncio.Task) else "trio"
-        )
+        calls = self._calls_on("asyncio" if isinstance(task, asyncio.Task) else "trio")
         waits = gate.locked()
         pursuit: Pursuit | None = None
         try:
@@ -173,6 +171,12 @@ class DistributedLock(DistributedFace):
                 attempts = pursuit.attempt if pursuit else 0
                 self._count_failure(error, label, since, attempts)
             raise
+
+    def _calls_on(self, host: str) -> AsyncBackend:
+        calls = self._calls.get(host)
+        if calls is None:
+            calls = self._calls[host] = calls_in_tasks(self._backend, host)
+        return calls
 
     async def _pursue(
         self, pursuit: Pursuit, task: Task, calls: AsyncBackend, waited: bool
