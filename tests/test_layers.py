@@ -36,6 +36,8 @@ ALLOWED_TO_ONE = {
     "errors.py": {"anyio"},
     "_hosts/_trio.py": {"trio"},
     "backends/redis.py": {"redis"},
+    "backends/_redis_site.py": {"redis"},
+    "backends/_redis_tasks.py": {"redis"},
     "backends/postgres.py": {"psycopg"},
     "backends/_libpq.py": {"psycopg"},
     "backends/_session_lock.py": {"psycopg"},

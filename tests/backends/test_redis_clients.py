@@ -18,7 +18,8 @@ import redis
 import redis.asyncio
 
 from backofflock import Busy, DistributedLock, Grant, ThreadDistributedLock
-from backofflock.backends.redis import RedisBackend, RedisInTasks
+from backofflock.backends._redis_tasks import RedisInTasks
+from backofflock.backends.redis import RedisBackend
 
 from .servers.base import Server
 from .servers.redis import RedisServer

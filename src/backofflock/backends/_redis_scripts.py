@@ -6,13 +6,14 @@ a cluster keeps together, since the braces name what their slot is computed from
 ===========================  ====================================================================
 ``{backofflock:NAME}``       ``FENCE TOKEN`` of the grant. Expires with it.
 ``{backofflock:NAME}:last``  The last fence of it. Expires a day after the last grant.
-``{backofflock:NAME}:TOKEN`` Token `TOKEN` was released: ``1`` if it had the lock, else ``0``.
-``:gone``                    Expires after a minute.
+``{backofflock:NAME}:TOKEN`` Token `TOKEN` was released while an acquire of it might be on its way:
+``:gone``                    ``1`` if it had the lock, else ``0``. Expires after a minute.
 ===========================  ====================================================================
 
-A fence is the server's clock in microseconds, or the last fence and one if that is more. So it
-grows when the clock is set back, and also when the server has forgotten everything. A grant brings
-a block of fences, for the next holders in its process.
+A fence is the last fence and one; where there is none, the server's clock in microseconds. Grants
+do not come as fast as microseconds, so the clock is always ahead: the fence grows when the clock is
+set back, and also when the server has forgotten everything. A grant brings a block of fences, for
+the next holders in its process.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ __all__ = [
     "RELEASE",
     "RENEW",
     "Command",
+    "Form",
     "Script",
     "checked_prefix",
     "for_seconds",
@@ -39,13 +41,13 @@ Command = tuple[int | bytes, ...]
 PREFIX = "backofflock:"
 
 BLOCK = 32
-"""Fences of one grant: so often it changes hands, for the two requests that it takes. They last for
-more microseconds than these are fences, so that the fences do not run ahead of the clock."""
+"""Fences of one grant: so often it changes hands, for the two requests that it takes. These take
+more microseconds than that, so the fences do not run ahead of the clock."""
 
 REMEMBERED = 60_000
 """Milliseconds for which a released token is refused.
 
-It has to outlast what is still under way for the token: requests that were given up after some
+It has to outlast what is still under way for the token: acquires that were given up after some
 seconds, and that a network delivers late or a server that hung gets to at last. One that comes even
 later takes the lock for a holder that is gone, until the ttl is over; two never have it.
 """
@@ -57,38 +59,49 @@ LONGEST = 10**15
 """Milliseconds of the longest ttl that the server is told, some 30 thousand years."""
 
 
+class Form:
+    """One of the two commands that have a script carried out."""
+
+    def __init__(self, *words: str) -> None:
+        self.words = words
+        self._packed = _packed([word.encode() for word in words])
+
+    def request(self, command: Command) -> bytes:
+        """Return what is sent, in Redis' protocol: clients take longer to find it."""
+        words = [word if isinstance(word, bytes) else b"%d" % word for word in command]
+        return b"*%d\r\n%b%b" % (len(self.words) + len(words), self._packed, _packed(words))
+
+
 class Script:
     """What the server runs. Its keys are those of a lock, its first argument is the token."""
 
     def __init__(self, text: str) -> None:
-        self.text = text
-        self.sha = sha1(text.encode(), usedforsecurity=False).hexdigest()
-        self._begin = _words([b"EVALSHA", self.sha.encode()])
-
-    def request(self, command: Command) -> bytes:
-        """Return what is sent to have it carried out, in Redis' protocol: clients take longer."""
-        words = [word if isinstance(word, bytes) else b"%d" % word for word in command]
-        return b"*%d\r\n%b%b" % (len(words) + 2, self._begin, _words(words))
+        self.known = Form("EVALSHA", sha1(text.encode(), usedforsecurity=False).hexdigest())
+        """For a server that has run it before."""
+        self.whole = Form("EVAL", text)
 
 
-def _words(words: list[bytes]) -> bytes:
+def _packed(words: list[bytes]) -> bytes:
     return b"".join([b"$%d\r\n%b\r\n" % (len(word), word) for word in words])
 
 
 ACQUIRE = Script(f"""
-local lock, last, gone, token, ttl, kept = KEYS[1], KEYS[2], KEYS[3], ARGV[1], ARGV[2], ARGV[3]
-local value = redis.call('GET', lock)
+local value = redis.call('GET', KEYS[1])
 if value then
   local fence, holder = string.match(value, '^(%d+) (.*)$')
-  if holder ~= token then return 0 end
-  redis.call('PEXPIRE', lock, ttl)
+  if holder ~= ARGV[1] then return 0 end
+  redis.call('PEXPIRE', KEYS[1], ARGV[2])
   return tonumber(fence)
 end
-if redis.call('EXISTS', gone) == 1 then return 0 end
-local time = redis.call('TIME')
-local fence = math.max(time[1] * 1000000 + time[2], (redis.call('GET', last) or 0) + 1)
-redis.call('SET', lock, string.format('%.0f ', fence) .. token, 'PX', ttl)
-redis.call('SET', last, string.format('%.0f', fence + {BLOCK - 1}), 'PX', kept)
+if redis.call('EXISTS', KEYS[3]) == 1 then return 0 end
+local last = redis.call('GET', KEYS[2])
+if not last then
+  local time = redis.call('TIME')
+  last = time[1] * 1000000 + time[2]
+end
+local fence = last + 1
+redis.call('SET', KEYS[1], string.format('%.0f ', fence) .. ARGV[1], 'PX', ARGV[2])
+redis.call('SET', KEYS[2], string.format('%.0f', fence + {BLOCK - 1}), 'PX', ARGV[3])
 return fence
 """)
 
@@ -102,15 +115,12 @@ return 1
 
 RELEASE = Script("""
 local value = redis.call('GET', KEYS[1])
-if value and string.match(value, '^%d+ (.*)$') == ARGV[1] then
-  redis.call('DEL', KEYS[1])
-  redis.call('SET', KEYS[3], '1', 'PX', ARGV[2])
-  return 1
-end
-local had = redis.call('GET', KEYS[3])
-if had then return tonumber(had) end
-redis.call('SET', KEYS[3], '0', 'PX', ARGV[2])
-return 0
+local had = value and string.match(value, '^%d+ (.*)$') == ARGV[1] and 1 or 0
+if had == 1 then redis.call('DEL', KEYS[1]) end
+if ARGV[2] == '0' then return had end
+if had == 0 then had = tonumber(redis.call('GET', KEYS[3]) or 0) end
+redis.call('SET', KEYS[3], had, 'PX', ARGV[2])
+return had
 """)
 
 
@@ -128,9 +138,9 @@ def for_seconds(ttl: float, prefix: str, name: str, token: str) -> Command:
     return (*_keys_and_token(prefix, name, token), asked, asked + KEPT)
 
 
-def to_end(prefix: str, name: str, token: str) -> Command:
-    """Return what `RELEASE` is called with."""
-    return (*_keys_and_token(prefix, name, token), REMEMBERED)
+def to_end(prefix: str, name: str, token: str, overtakes: bool) -> Command:
+    """Return what `RELEASE` is called with; `overtakes`: it may get there before an acquire."""
+    return (*_keys_and_token(prefix, name, token), REMEMBERED if overtakes else 0)
 
 
 def _keys_and_token(prefix: str, name: str, token: str) -> Command:
