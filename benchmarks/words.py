@@ -12,6 +12,7 @@ __all__ = ["METRICS", "figure", "is_ours", "limit_of", "spread_of", "value_of"]
 METRICS = {
     "entry": "seconds per entry",
     "throughput": "throughput",
+    "occupied": "time in the section",
     "p50": "wait p50",
     "p99": "wait p99",
     "longest": "longest wait",
@@ -44,7 +45,7 @@ def figure(metric: str, value: float) -> str:
     """Return a figure with its unit."""
     if metric == "throughput":
         return f"{_plain(value)}/s"
-    if metric == "cpu share":
+    if metric in ("cpu share", "occupied"):
         return f"{value * 100:.1f} %"
     if metric.startswith("memory"):
         return f"{value:.0f} B"

@@ -40,6 +40,11 @@ class FleetCell(Cell):
         return self.host.split("/")[1] == "asyncio"
 
     @property
+    def is_timed(self) -> bool:
+        """Whether the section takes a time that limits what a lock can do."""
+        return self.section == "1ms"
+
+    @property
     def about(self) -> str:
         """What is done in it, as a sentence."""
         text = SECTIONS[self.section]

@@ -10,8 +10,10 @@ from collections import defaultdict
 from collections.abc import Callable
 from importlib import import_module
 from threading import get_ident
+from time import perf_counter
 from typing import Any
 
+from ..workloads.contenders import Pause, Section
 from ..workloads.tally import Tally
 
 __all__ = ["FleetTally", "count_requests_to"]
@@ -61,6 +63,28 @@ class FleetTally(Tally):
     def __init__(self, tasks: int, threads: int) -> None:
         super().__init__(tasks, threads)
         self.requests = 0
+        self.held = 0.0
+        """Seconds that the sections took which are timed, all together."""
+
+    def timed_in_task(self, hold: Pause) -> Pause:
+        """Return a section that tells how long it took."""
+
+        async def timed() -> None:
+            begun = perf_counter()
+            await hold()
+            self.held += perf_counter() - begun  # one at a time is in here
+
+        return timed
+
+    def timed_in_thread(self, hold: Section) -> Section:
+        """Do the same for threads."""
+
+        def timed() -> None:
+            begun = perf_counter()
+            hold()
+            self.held += perf_counter() - begun
+
+        return timed
 
     def begin(self) -> None:
         """Measure from here."""

@@ -87,4 +87,7 @@ def merged(tallies: Sequence[FleetTally]) -> tuple[Result, int]:
     result, acquisitions = whole.result(timed=True), sum(whole.counts)
     if acquisitions:
         result.figures["requests"] = sum(tally.requests for tally in tallies) / acquisitions
+    held = fsum(tally.held for tally in tallies)
+    if held:
+        result.figures["occupied"] = held / whole.seconds
     return result, acquisitions

@@ -7,6 +7,7 @@ __all__ = ["SHORT"]
 SHORT = (
     "entry",
     "throughput",
+    "occupied",
     "p50",
     "p99",
     "longest",

@@ -102,6 +102,8 @@ async def _contend_in_tasks(locks: list[Any], job: Job, pipe: Connection) -> Fle
     tally = FleetTally(len(locks), 0)
     section = "turn" if job.cell.section == "empty" else job.cell.section
     hold, _ = task_pauses(section, False, asyncio.sleep)
+    if job.cell.is_timed:
+        hold = tally.timed_in_task(hold)
     think = (lambda: asyncio.sleep(random.random() * THINK)) if job.cell.think else None
     window = _ask(pipe)
     await asyncio.sleep(window.begin - perf_counter())
@@ -165,6 +167,8 @@ def _alone_in_thread(locks: list[Any], job: Job, pipe: Connection) -> FleetTally
 def _contend_in_threads(locks: list[Any], job: Job, pipe: Connection) -> FleetTally:
     tally = FleetTally(0, len(locks))
     hold, _ = thread_sections(job.cell.section, False)
+    if job.cell.is_timed and hold is not None:
+        hold = tally.timed_in_thread(hold)
     think = (lambda: time.sleep(random.random() * THINK)) if job.cell.think else None
 
     def contend(me: int, lock: Any) -> None:

@@ -106,6 +106,17 @@ def test_redis_counts_what_scripts_do_as_well(kind: str, crew: Crew, servers: Se
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_the_time_in_the_section_is_that_of_the_holds(
+    kind: str, crew: Crew, servers: Servers
+) -> None:
+    cell = replace(_cell(f"file/{kind}", "contended", size=2), section="1ms")
+    figures = _served(crew, servers, find_peer(OURS[kind], cell.host), cell).figures
+    # No sleep of 1 ms is shorter, and a sample has its last one cut off.
+    assert figures["occupied"] > 0.0008 * figures["throughput"]
+    assert figures["occupied"] < 1.1
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("workload", ["contended", "burst"])
 def test_contenders_are_spread_over_processes(
     workload: str, kind: str, crew: Crew, servers: Servers
