@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import redis.asyncio
-import redis.connection
 from redis import exceptions as answers
 
 from ..errors import BackendRefused, BackendUnavailable

@@ -156,7 +156,7 @@ class _OnLoop:
     """A request is sent in here: otherwise the client would refuse it for want of connections."""
     open: AsyncGenerator[None] | None = None
     """Closes the client when it is closed itself."""
-    idle: list[tuple[float, Any]] = field(default_factory=list)
+    idle: list[tuple[float, Any]] = field(default_factory=list[tuple[float, Any]])
     """Connections of a client of ours that nobody uses, and when they were used, see `FRESH`."""
 
     async def connection(self) -> Any:
