@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
+from contextvars import ContextVar
 
 import pytest
 import trio
@@ -170,6 +171,67 @@ def test_a_wake_up_before_the_nap_ends_it_at_once() -> None:
     assert time.monotonic() - began < 5.0
     waiter.nap(0.01)  # sleeps: both wake-ups are used up
     assert not waiter._gate.acquire(False)
+
+
+@pytest.mark.parametrize("more", [0, 1], ids=["the task alone", "somebody else too"])
+def test_a_task_woken_by_a_thread_goes_on_in_that_turn_of_its_loop(more: int) -> None:
+    """Alone with its nap it does; if something else waits for that, it is called back as ever."""
+    order: list[str] = []
+    name = ContextVar("name", default="nobody")
+
+    async def main() -> None:
+        shared = ThreadBackoffLock(schedule=Constant(60.0))
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _loop, context: order.append(f"{context['exception']!r}"))
+        shared.acquire_nowait()
+
+        async def enter() -> None:
+            name.set("the waiter")
+            async with shared:
+                order.append(f"{name.get()} has it")
+                await asyncio.sleep(0.01)  # which a second wake-up would cut short
+
+        task = asyncio.create_task(enter())
+        await until(lambda: waiting(shared) == 1)
+        (waiter,) = shared._queue
+        assert isinstance(waiter, AsyncioWaiter)
+        nap = waiter._nap
+        assert nap is not None
+        for _ in range(more):
+            nap.add_done_callback(lambda _: None)
+
+        def release() -> None:
+            shared.release()
+            loop.call_soon_threadsafe(order.append, "the turn after the wake-up")
+
+        # The loop stands still until both have been sent.
+        thread = threading.Thread(target=release)
+        thread.start()
+        thread.join()
+        await asyncio.wait_for(task, 10)
+        assert name.get() == "nobody"
+
+    asyncio.run(main())
+    expected = ["the waiter has it", "the turn after the wake-up"]
+    assert order == (expected[::-1] if more else expected)
+
+
+def test_a_task_that_is_cancelled_while_its_wake_up_is_on_its_way_ends_once() -> None:
+    async def main() -> None:
+        shared = ThreadBackoffLock(schedule=Constant(60.0))
+        shared.acquire_nowait()
+        task = asyncio.create_task(shared.acquire_async())
+        await until(lambda: waiting(shared) == 1)
+        thread = threading.Thread(target=shared.release)
+        thread.start()
+        thread.join()
+        task.cancel()  # before the loop hears of the wake-up
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert not shared.locked()
+        assert not waiting(shared)
+
+    asyncio.run(main())
 
 
 def test_a_thread_is_woken_out_of_a_nap_longer_than_the_platform_can_sleep() -> None:

@@ -116,6 +116,27 @@ HOST_FAULTS: tuple[Mutant, ...] = (
         killers=(f"{HOSTS}a_waiter_whose_loop_closes_after_its_wake_up_is_dropped",),
     ),
     on_asyncio(
+        "woken-a-turn-later",
+        fault="a task that a thread wakes goes on in the turn after, when the loop has slept again",
+        old="call_soon_threadsafe(self.go_on)",
+        new="call_soon_threadsafe(self.end_nap)",
+        killers=(f"{HOSTS}a_task_woken_by_a_thread_goes_on_in_that_turn_of_its_loop",),
+    ),
+    on_asyncio(
+        "woken-twice",
+        fault="a task that a thread wakes is woken again, out of what it does then",
+        old="        nap.remove_done_callback(step)\n",
+        new="",
+        killers=(f"{HOSTS}a_task_woken_by_a_thread_goes_on_in_that_turn_of_its_loop",),
+    ),
+    on_asyncio(
+        "woken-in-a-foreign-context",
+        fault="a task that a thread wakes runs in the context of that thread",
+        old="context.run(step, nap)",
+        new="step(nap)",
+        killers=(f"{HOSTS}a_task_woken_by_a_thread_goes_on_in_that_turn_of_its_loop",),
+    ),
+    on_asyncio(
         "rest-never-ended-by-the-alarm",
         fault="a waiter at rest whose wake-up was lost rests for ever",
         old="                first.end_nap()  # no progress since the last time",
