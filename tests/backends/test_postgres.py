@@ -12,7 +12,7 @@ import pytest
 
 from backofflock import BackendRefused, BackendUnavailable, Busy, Grant, connect
 from backofflock.backends import postgres as under_test
-from backofflock.backends._libpq import Patience
+from backofflock.backends._steps import Patience, in_thread
 from backofflock.backends.postgres import PostgresBackend, lock_key
 
 from .fleet import new_name
@@ -166,7 +166,7 @@ def in_its_session(backend: PostgresBackend, name: str, statement: bytes) -> Non
     session = backend._locks[name, "a"].session
     assert session is not None
     patience = Patience(time.monotonic() + 10.0, lambda: False)
-    session.ask(statement, [], patience)
+    in_thread(session.ask(statement, [], patience))
 
 
 # -- who is let in ---------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import pytest
 
 from backofflock import BackendRefused, BackendUnavailable, Busy, DistributedLock
 from backofflock.backends import postgres as under_test
-from backofflock.backends._libpq import SLICE
+from backofflock.backends._steps import SLICE
 from backofflock.backends.postgres import PostgresBackend
 
 from .fleet import new_name

@@ -1,21 +1,19 @@
 """A session with PostgreSQL that waits for nothing longer than it is told.
 
 psycopg's own connections wait for a reply as long as it takes, so this is the loop around libpq's
-functions that do not wait, which psycopg exports as `psycopg.pq`. One thread at a time uses a
-session; which one is up to the caller. No other thread ever touches its socket: a wait that is not
+functions that do not wait, which psycopg exports as `psycopg.pq`. One thread or task at a time uses
+a session; which one is up to the caller. No other ever touches its socket: a wait that is not
 wanted any more ends by itself, because it looks.
 """
 
 from __future__ import annotations
 
 import os
-import select
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from itertools import count
 from random import shuffle
-from time import monotonic
 from typing import Any, TypeAlias
 from urllib.parse import quote
 
@@ -24,13 +22,12 @@ from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import ConnStatus, DiagnosticField, ExecStatus, PollingStatus
 
+from ._steps import Patience, Steps, Unanswered, Wire, in_thread
+
 __all__ = [
-    "SLICE",
-    "Patience",
     "Row",
     "Session",
     "SessionOver",
-    "Unanswered",
     "parsed",
     "reason_of",
     "shown",
@@ -40,23 +37,13 @@ __all__ = [
 # is forked meanwhile would wait for ever for that thread, which it does not have.
 import_module("encodings.idna")
 
-SLICE = 0.05
-"""Seconds after which a wait looks whether it is still wanted."""
-
 PIPELINES = pq.version() >= 140000
 """Whether libpq can send several messages before it reads an answer."""
 
 REPLACED = "a proxy has put another session in its place, as it must not for session locks"
 
-Waiter: TypeAlias = Callable[[float], bool]
-"""Waits for some seconds, and returns whether what it waits for has come."""
-
 Row: TypeAlias = list[bytes | None] | None
 """The columns of the only row of an answer, as text; None where it has no row."""
-
-
-class Unanswered(Exception):
-    """The answer has not come in time. It is still due: the next one read is this one."""
 
 
 class SessionOver(Exception):
@@ -76,49 +63,23 @@ class SessionOver(Exception):
         return self.sent and not self.told
 
 
-class Patience:
-    """How long to wait: until a time of `time.monotonic`, or until nobody wants the answer."""
-
-    def __init__(self, until: float, is_unwanted: Callable[[], bool]) -> None:
-        self.until = until
-        self._is_unwanted = is_unwanted
-
-    def left(self) -> float:
-        """Return how many seconds are left; raise `Unanswered` if it is over."""
-        if self._is_unwanted():
-            raise Unanswered("it was given up, for a release or the end")
-        left = self.until - monotonic()
-        if left <= 0:
-            raise Unanswered
-        return left
-
-    def share(self, parts: int) -> Patience:
-        """Return one part of what is left."""
-        return Patience(monotonic() + self.left() / parts, self._is_unwanted)
-
-    def wait(self, is_ready: Waiter) -> None:
-        """Wait for a socket; raise `Unanswered` if it is over."""
-        while not is_ready(min(self.left(), SLICE)):
-            pass
-
-
 class Session:
     """One session, in which every statement is a transaction of its own."""
 
     __slots__ = (
         "__weakref__",
         "_answer",
-        "_can_be_read",
         "_names",
         "_number",
         "_pgconn",
+        "_wire",
         "is_due",
         "pid",
     )
 
     def __init__(self, pgconn: pq.abc.PGconn) -> None:
         self._pgconn = pgconn
-        self._can_be_read = waiter(pgconn.socket)
+        self._wire = Wire(pgconn.socket)
         self._answer: pq.abc.PGresult | None = None
         self._names: dict[bytes, bytes] = {}  # of the statements that are prepared
         self._number = count()
@@ -156,7 +117,7 @@ class Session:
         """Whether it is there and waits for a statement."""
         return not self.is_due and self._pgconn.status == ConnStatus.OK
 
-    def ask(self, statement: bytes, values: Sequence[bytes], patience: Patience) -> Row:
+    def ask(self, statement: bytes, values: Sequence[bytes], patience: Patience) -> Steps[Row]:
         """Send a statement and return its answer.
 
         Raises what `reply` does, and `SessionOver`, with ``sent`` false, if the session had ended
@@ -170,16 +131,16 @@ class Session:
             if statement in self._names:
                 self._pgconn.send_query_prepared(self._names[statement], parameters)
             elif PIPELINES:
-                return self._prepare_and_ask(statement, parameters, patience)
+                return (yield from self._prepare_and_ask(statement, parameters, patience))
             else:
                 self._pgconn.send_query_params(statement, parameters)
         except psycopg.OperationalError as error:
             raise SessionOver(reason_of(error), sent=True, told=False) from error
-        return self.reply(patience)
+        return (yield from self.reply(patience))
 
     def _prepare_and_ask(
         self, statement: bytes, parameters: list[bytes], patience: Patience
-    ) -> Row:
+    ) -> Steps[Row]:
         """Have a statement planned for the next times, and carried out, in one message.
 
         To plan one of ours takes the server longer than to carry it out.
@@ -190,11 +151,11 @@ class Session:
         pgconn.send_prepare(name, statement)
         pgconn.send_query_prepared(name, parameters)
         pgconn.pipeline_sync()
-        row = self.reply(patience)
+        row = yield from self.reply(patience)
         self._names[statement] = name
         return row
 
-    def reply(self, patience: Patience) -> Row:
+    def reply(self, patience: Patience) -> Steps[Row]:
         """Return the answer that is due.
 
         Raises `Unanswered` if it does not come in time, which may be asked for again; `SessionOver`
@@ -203,11 +164,11 @@ class Session:
         pgconn = self._pgconn
         try:
             while pgconn.flush():
-                patience.wait(waiter(pgconn.socket, write=True))
+                yield from patience.wait(Wire(pgconn.socket, write=True))
                 pgconn.consume_input()
             while True:
                 while pgconn.is_busy():
-                    patience.wait(self._can_be_read)
+                    yield from patience.wait(self._wire)
                     pgconn.consume_input()
                 part = pgconn.get_result()
                 if part is None:
@@ -262,7 +223,7 @@ class Session:
         """Raise `SessionOver` if the other side has hung up while nothing was asked."""
         pgconn = self._pgconn
         try:
-            while self._can_be_read(0.0):
+            while self._wire.wait(0.0):
                 pgconn.consume_input()
                 pgconn.is_busy()  # reads what it says
         except psycopg.OperationalError as error:
@@ -315,7 +276,8 @@ def connect(address: str, patience: Patience) -> pq.abc.PGconn:
                 return pgconn
             if status == PollingStatus.FAILED:
                 raise failed_to_connect(pgconn)
-            patience.wait(waiter(pgconn.socket, write=status == PollingStatus.WRITING))
+            wire = Wire(pgconn.socket, write=status == PollingStatus.WRITING)
+            in_thread(patience.wait(wire))
     except BaseException:
         pgconn.finish()
         raise
@@ -353,16 +315,6 @@ def attempts(parameters: Mapping[str, Any]) -> list[str]:
     if not strings:
         raise failure
     return strings
-
-
-def waiter(fileno: int, *, write: bool = False) -> Waiter:
-    """Return what waits until a socket can be read, or also written with `write`."""
-    if not hasattr(select, "poll"):
-        writers = [fileno] if write else []
-        return lambda seconds: any(select.select([fileno], writers, [], seconds))
-    poll = select.poll()
-    poll.register(fileno, select.POLLIN | (select.POLLOUT if write else 0))
-    return lambda seconds: bool(poll.poll(seconds * 1000))
 
 
 def failed_to_connect(pgconn: pq.abc.PGconn) -> psycopg.OperationalError:

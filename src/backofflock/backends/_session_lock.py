@@ -15,11 +15,12 @@ from typing import TypeAlias
 
 import psycopg
 
-from ._libpq import Patience, Row, Session, SessionOver, Unanswered
+from ._libpq import Row, Session, SessionOver
+from ._steps import Patience, Steps, Unanswered
 
 __all__ = ["LONGEST", "SessionLock", "lock_key"]
 
-Opener: TypeAlias = Callable[[Patience], Session]
+Opener: TypeAlias = Callable[[Patience], Steps[Session]]
 
 LONGEST = 2**31 - 1
 """Milliseconds that ``idle_session_timeout`` can be, some 24 days."""
@@ -111,17 +112,18 @@ class SessionLock:
         self._lost: int | None = None
         """Process of a session that may have the lock, and cannot be used any more."""
 
-    def take(self, ttl: float, patience: Patience) -> int | None:
+    def take(self, ttl: float, patience: Patience) -> Steps[int | None]:
         """Return the fence of the grant that there is from now on, or None."""
         try:
-            self._settle(patience)
+            yield from self._settle(patience)
             fence = self._fence
-            if self.keep(ttl, patience):
+            if fence is not None and (yield from self.keep(ttl, patience)):
                 return fence
-            self._end_lost(patience)
-            session = self._connected(patience)
+            yield from self._end_lost(patience)
+            session = yield from self._connected(patience)
             self._is_trying, self.ttl = True, ttl
-            self._learn(session.ask(TRY, [self._key, self._token, milliseconds(ttl)], patience))
+            values = [self._key, self._token, milliseconds(ttl)]
+            self._learn((yield from session.ask(TRY, values, patience)))
         except Unanswered:
             # Without anything due it was over before it was sent.
             self._is_trying &= self.session is not None and self.session.is_due
@@ -132,35 +134,45 @@ class SessionLock:
             raise
         return self._fence
 
-    def keep(self, ttl: float, patience: Patience) -> bool:
+    def keep(self, ttl: float, patience: Patience) -> Steps[bool]:
         """Start the `ttl` anew, if there is a grant; return whether there is."""
-        self._settle(patience)
+        yield from self._settle(patience)
         if self.session is None or self._fence is None:
             return False
         values = [self._token, *self._halves, milliseconds(ttl)]
-        if self.session.ask(KEEP, values, patience) != [b"t"]:
+        if (yield from self.session.ask(KEEP, values, patience)) != [b"t"]:
             self.drop()
             return False
         self.ttl = ttl
         return True
 
-    def give_back(self, patience: Patience) -> bool:
-        """Release the lock; return whether there was a grant. In doubt, the session is closed."""
-        session, was_granted = self.session, self._fence is not None
-        if session is not None and (session.is_due or self._is_trying):
+    def give_back(self, patience: Patience, grace: Patience) -> Steps[bool]:
+        """Release the lock; return whether there was a grant. In doubt, the session is closed.
+
+        `grace` is for an answer that is still due, as it is where a task was cancelled.
+        """
+        had_one = self._fence is not None
+        try:
+            yield from self._settle(grace)
+        except (Unanswered, psycopg.Error):
             # There may be a lock behind that answer. To end the session is quicker than to wait.
             self.drop()
-            if was_granted:
-                raise Unanswered("a request before it was not answered; the connection was closed")
-        if session is None or not was_granted:
-            return self._end_lost(patience)
+            if had_one:
+                raise Unanswered(
+                    "a request before it was not answered; the connection was closed"
+                ) from None
+        except SessionOver as over:
+            self.drop(over)
+        session = self.session
+        if session is None or self._fence is None:
+            return (yield from self._end_lost(patience))
         try:
-            row = session.ask(RELEASE, [self._key], patience)
+            row = yield from session.ask(RELEASE, [self._key], patience)
         except SessionOver as over:
             self.drop(over)
             if over.is_doubtful:
                 raise
-            return self._was_lost(patience)
+            return (yield from self._was_lost(patience))
         except (Unanswered, psycopg.Error):
             self.drop()
             raise
@@ -189,10 +201,10 @@ class SessionLock:
         self.session = None
         return session
 
-    def _settle(self, patience: Patience) -> None:
+    def _settle(self, patience: Patience) -> Steps[None]:
         """Read the answer to a request that was given up, if it is still due."""
         if self.session is not None and self.session.is_due:
-            self._learn(self.session.reply(patience))
+            self._learn((yield from self.session.reply(patience)))
         elif self._is_trying:  # this thread was interrupted just before it noted the answer
             self.drop()
 
@@ -202,25 +214,26 @@ class SessionLock:
             self._fence = fence_of(row[0]) if row and row[0] else None
             self._is_trying = False
 
-    def _connected(self, patience: Patience) -> Session:
+    def _connected(self, patience: Patience) -> Steps[Session]:
         if self.session is None:
-            self.session = self._get_session(patience)
+            self.session = yield from self._get_session(patience)
         return self.session
 
-    def _was_lost(self, patience: Patience) -> bool:
+    def _was_lost(self, patience: Patience) -> Steps[bool]:
         """End a session that its server may not know to be over, if the server can be asked."""
         try:
-            return self._end_lost(patience)
+            return (yield from self._end_lost(patience))
         except (Unanswered, SessionOver, psycopg.Error):
             self.drop()
             return False
 
-    def _end_lost(self, patience: Patience) -> bool:
+    def _end_lost(self, patience: Patience) -> Steps[bool]:
         """See that a session of this token that is out of reach is over; return if it was not."""
         if self._lost is None:
             return False
-        session = self._connected(patience)
-        row = session.ask(END_SESSION, [b"%d" % self._lost, *self._halves], patience)
+        session = yield from self._connected(patience)
+        values = [b"%d" % self._lost, *self._halves]
+        row = yield from session.ask(END_SESSION, values, patience)
         if row == [b"f"]:
             raise Unanswered("the server has not ended an earlier session of the token yet")
         self._lost = None

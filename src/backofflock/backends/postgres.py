@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections import OrderedDict
+from functools import partial
 from time import monotonic
+from types import TracebackType
 from typing import Any, Self
 from weakref import WeakSet
 
@@ -14,10 +15,11 @@ import psycopg
 
 from .._checks import Duration, duration
 from ..errors import BackendRefused, BackendUnavailable
-from ..leases import Busy, Grant
+from ..leases import AsyncBackend, Busy, Grant
 from ._closing import Closing
-from ._libpq import SLICE, Patience, Session, SessionOver, Unanswered, parsed, reason_of, shown
+from ._libpq import Session, SessionOver, parsed, reason_of, shown
 from ._session_lock import LONGEST, SessionLock, lock_key
+from ._steps import SLICE, Patience, Steps, Turn, Unanswered, in_task, in_thread
 
 __all__ = ["PostgresBackend", "lock_key"]
 
@@ -95,7 +97,7 @@ class PostgresBackend(Closing):
     def _begin(self) -> None:
         self._mutex = threading.Lock()
         self._locks: dict[tuple[str, str], SessionLock] = {}
-        self._released: dict[tuple[str, str], None] = {}
+        self._released: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._doubtful: dict[tuple[str, str], SessionLock] = {}
         self._idle: list[Session] = []
         self._sessions: WeakSet[Session] = WeakSet()
@@ -109,6 +111,21 @@ class PostgresBackend(Closing):
 
     def try_acquire(self, name: str, token: str, ttl: float) -> Grant | Busy:
         """Give the lock to `token` unless another has it: one request, and maybe to connect."""
+        return in_thread(self._acquiring(name, token, ttl))
+
+    def renew(self, name: str, token: str, ttl: float) -> bool:
+        """Prolong the grant of `token`; return whether it still had it: one request."""
+        return in_thread(self._renewing(name, token, ttl))
+
+    def release(self, name: str, token: str) -> bool:
+        """Take the lock from `token`, for good; return whether it had it: one request."""
+        return in_thread(self._releasing(name, token))
+
+    def native(self, host: str) -> AsyncBackend | None:
+        """Return the calls for tasks of ``"asyncio"``; None for worker threads."""
+        return _InTasks(self) if host == "asyncio" else None
+
+    def _acquiring(self, name: str, token: str, ttl: float) -> Steps[Grant | Busy]:
         with self._mutex:
             self._forget_what_is_over()
             if self._is_closed or (name, token) in self._released:
@@ -118,96 +135,90 @@ class PostgresBackend(Closing):
             if lock is None:
                 lock = SessionLock(name, token, self._session)
                 self._locks[name, token] = lock
-        with self._turn(lock, "try_acquire") as patience:
+        patience = self._patience(lock)
+        with (yield from self._turn(lock, "try_acquire")):
             try:
-                fence = lock.take(ttl, patience)
+                fence = yield from lock.take(ttl, patience)
             except SessionOver as over:
                 lock.drop(over)
                 if over.is_doubtful:
                     raise
                 # It had ended before, as one that was idle for long may have.
-                fence = lock.take(ttl, patience)
+                fence = yield from lock.take(ttl, patience)
             if lock.is_over:
                 raise Unanswered(RELEASED)
         return Busy() if fence is None else Grant(fence, min(ttl, LONGEST / 1000))
 
-    def renew(self, name: str, token: str, ttl: float) -> bool:
-        """Prolong the grant of `token`; return whether it still had it: one request."""
+    def _renewing(self, name: str, token: str, ttl: float) -> Steps[bool]:
         lock = self._locks.get((name, token))
         if lock is None or lock.is_over:
             return False
-        with self._turn(lock, "renew") as patience:
+        patience = self._patience(lock)
+        with (yield from self._turn(lock, "renew")):
             try:
-                return lock.keep(ttl, patience)
+                return (yield from lock.keep(ttl, patience))
             except SessionOver as over:
                 # Whatever the server knows of that: nobody will ever renew it again.
                 lock.drop(over)
                 return False
 
-    def release(self, name: str, token: str) -> bool:
-        """Take the lock from `token`, for good; return whether it had it: one request."""
+    def _releasing(self, name: str, token: str) -> Steps[bool]:
+        key = name, token
         with self._mutex:
-            self._released[name, token] = None
+            self._released[key] = None
             if len(self._released) > REMEMBERED:
-                del self._released[next(iter(self._released))]
-            lock = self._locks.get((name, token))
+                self._released.popitem(last=False)
+            lock = self._locks.get(key)
             if lock is None:
                 return False
             lock.is_over = True
-        with self._last_turn(lock, (name, token)) as patience:
-            return lock.give_back(patience)
-
-    # -- turns and connections ---------------------------------------------------------------------
-
-    @contextmanager
-    def _turn(self, lock: SessionLock, call: str) -> Generator[Patience, None, None]:
-        """Let one call at a time use the session of a token, and translate what it raises."""
-        until = monotonic() + self._request_timeout
-        patience = Patience(until, lambda: lock.is_unwanted or self._is_closed)
-        if not lock.turn.acquire(timeout=self._request_timeout):
-            raise BackendUnavailable(str(self), call, ANOTHER)
-        try:
-            if lock.is_over:
-                raise Unanswered(RELEASED)
-            yield patience
-        except (Unanswered, SessionOver, psycopg.Error) as error:
-            if isinstance(error, SessionOver):
-                lock.drop(error)
-            raise self._translated(call, error) from error
-        finally:
-            if self._is_closed:
-                lock.drop()
-            lock.turn.release()
-
-    @contextmanager
-    def _last_turn(
-        self, lock: SessionLock, key: tuple[str, str]
-    ) -> Generator[Patience, None, None]:
-        """Let the release use the session, and put that away afterwards."""
-        until = monotonic() + self._request_timeout
-        patience = Patience(until, lambda: self._is_closed)
-        lock.forget_at = until + self._request_timeout + lock.ttl
-        with self._mutex:
+            now = monotonic()
+            lock.forget_at = now + 2 * self._request_timeout + lock.ttl
             self._doubtful[key] = lock
-        if not lock.turn.acquire(timeout=min(GRACE, self._request_timeout)):
-            lock.is_unwanted = True
-            if not lock.turn.acquire(timeout=self._request_timeout):
-                raise BackendUnavailable(str(self), "release", ANOTHER)
-        try:
-            yield patience
-        except (Unanswered, SessionOver, psycopg.Error) as error:
-            raise self._translated("release", error) from error
-        else:
+        patience = Patience(now + self._request_timeout, self._was_closed)
+        grace = Patience(min(now + GRACE, patience.until), self._was_closed)
+        with (yield from self._last_turn(lock, grace)):
+            was_held = yield from lock.give_back(patience, grace)
             with self._mutex:
                 self._doubtful.pop(key, None)
                 self._locks.pop(key, None)
-        finally:
-            session = lock.part()
-            if session is not None:
-                self._put_away(session)
-            lock.turn.release()
+            return was_held
 
-    def _session(self, patience: Patience) -> Session:
+    # -- turns and connections ---------------------------------------------------------------------
+
+    def _patience(self, lock: SessionLock) -> Patience:
+        """Return how long a call waits that a release, or the end, makes useless."""
+        until = monotonic() + self._request_timeout
+        return Patience(until, lambda: lock.is_unwanted or self._is_closed)
+
+    def _was_closed(self) -> bool:
+        return self._is_closed
+
+    def _turn(self, lock: SessionLock, call: str) -> Steps[_Call]:
+        """Wait until no other call uses the session of a token."""
+        if not lock.turn.acquire(blocking=False):
+            try:
+                yield from self._patience(lock).wait(Turn(lock.turn))
+            except Unanswered:
+                raise BackendUnavailable(str(self), call, ANOTHER) from None
+        return _Call(self, lock, call)
+
+    def _last_turn(self, lock: SessionLock, grace: Patience) -> Steps[_Call]:
+        """Do so for a release, which ends what is under way if that takes long."""
+        turn = Turn(lock.turn)
+        if not lock.turn.acquire(blocking=False):
+            try:
+                yield from grace.wait(turn)
+            except Unanswered:
+                lock.is_unwanted = True
+                latest = Patience(monotonic() + self._request_timeout, lambda: False)
+                try:
+                    yield from latest.wait(turn)
+                except Unanswered:
+                    raise BackendUnavailable(str(self), "release", ANOTHER) from None
+        return _Call(self, lock, "release")
+
+    def _session(self, patience: Patience) -> Steps[Session]:
         """Return a session that was idle, or a new one."""
         while self._idle:
             try:
@@ -217,6 +228,10 @@ class PostgresBackend(Closing):
             if session.is_alive():
                 return session
             session.close()
+        opened: Session = yield partial(self._new_session, patience)
+        return opened
+
+    def _new_session(self, patience: Patience) -> Session:
         session = Session.open(self._parameters, patience)
         self._sessions.add(session)
         if session.server_version < OLDEST:
@@ -260,7 +275,7 @@ class PostgresBackend(Closing):
         latest = monotonic() + 2 * SLICE
         for lock in locks:
             lock.is_over = True
-            # What is under way in another thread ends by itself, and then its session does.
+            # What is under way elsewhere ends by itself, and then its session does.
             if lock.turn.acquire(timeout=max(0.0, latest - monotonic())):
                 lock.drop()
                 lock.turn.release()
@@ -275,6 +290,67 @@ class PostgresBackend(Closing):
         for session in list(self._sessions):
             session.disown()
         self._begin()
+
+
+class _Call:
+    """One call, while it has the turn: translates what it raises, and leaves the lock in order."""
+
+    __slots__ = ("_backend", "_lock", "_name")
+
+    def __init__(self, backend: PostgresBackend, lock: SessionLock, name: str) -> None:
+        self._backend = backend
+        self._lock = lock
+        self._name = name
+
+    def __enter__(self) -> None:
+        if self._lock.is_over and self._name != "release":
+            self._lock.turn.release()
+            raise BackendUnavailable(str(self._backend), self._name, RELEASED)
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        backend, lock = self._backend, self._lock
+        try:
+            if self._name == "release":
+                session = lock.part()
+                if session is not None:
+                    backend._put_away(session)
+            elif isinstance(error, SessionOver):
+                lock.drop(error)
+            if backend._is_closed:
+                lock.drop()
+        finally:
+            lock.turn.release()
+        if isinstance(error, (Unanswered, SessionOver, psycopg.Error)):
+            raise backend._translated(self._name, error) from error
+
+
+class _InTasks:
+    """The three calls as coroutines, for tasks of asyncio."""
+
+    __slots__ = ("_backend",)
+
+    def __init__(self, backend: PostgresBackend) -> None:
+        self._backend = backend
+
+    def __str__(self) -> str:
+        return str(self._backend)
+
+    async def try_acquire(self, name: str, token: str, ttl: float) -> Grant | Busy:
+        """Give the lock to `token` unless another has it."""
+        return await in_task(self._backend._acquiring(name, token, ttl))
+
+    async def renew(self, name: str, token: str, ttl: float) -> bool:
+        """Prolong the grant of `token`; return whether it still had it."""
+        return await in_task(self._backend._renewing(name, token, ttl))
+
+    async def release(self, name: str, token: str) -> bool:
+        """Take the lock from `token`, for good; return whether it had it."""
+        return await in_task(self._backend._releasing(name, token))
 
 
 def _is_final(error: psycopg.Error, reason: str) -> bool:
