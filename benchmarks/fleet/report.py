@@ -47,7 +47,7 @@ They neither wait nor renew, and have no fence.
 CPU is that of the clients' processes, all their threads, per acquisition; connections are made
 before a sample begins. Requests are counted where the clients send them, an acquisition and its
 release together with the tries that failed. Commands and the server's CPU are what Redis says of
-itself; its commands are also those inside scripts. PostgreSQL waits for its disk, as it does by
+itself; its commands are also those inside scripts. PostgreSQL uses its disk as it does by
 default. A dash stands where there is nothing to count."""
 
 
