@@ -32,7 +32,7 @@ LONG = "x" * 8_000_000
 class BlindLoop(asyncio.SelectorEventLoop):
     """An event loop that watches no sockets, as the default of Windows."""
 
-    def add_reader(self, *_: object) -> None:  # type: ignore[override]
+    def add_reader(self, *_: object) -> None:
         raise NotImplementedError
 
 
