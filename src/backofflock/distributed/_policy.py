@@ -35,7 +35,7 @@ RENEWAL_RETRIES = Exponential(initial=0.05, cap=1.0, jitter=0.5)
 """Delays between renewals while the backend does not answer."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Ask:
     """Send a request to the backend; it counts as unanswered after `within` seconds."""
 
@@ -43,7 +43,7 @@ class Ask:
     within: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Nap:
     """Let so many seconds pass."""
 
