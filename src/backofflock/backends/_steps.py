@@ -14,8 +14,8 @@ from functools import partial
 from time import monotonic
 from typing import Any, Protocol, TypeAlias, TypeVar
 
-import anyio
-from anyio import to_thread
+from ..distributed._alarms import alarms_of
+from ..distributed._calls import in_worker_thread
 
 __all__ = [
     "SLICE",
@@ -121,13 +121,13 @@ class Wire:
         except NotImplementedError:  # by the event loop that is the default on Windows
             another = Wire(self._fileno, write=self._write)  # one thread at a time can use one
             return await in_worker_thread(partial(another.wait, seconds))
-        timer = loop.call_later(seconds, settle, ready, False)
+        alarm = alarms_of(loop).call_later(seconds, partial(settle, ready, False))
         if self._write:
             loop.add_writer(self._fileno, settle, ready, True)
         try:
             return await ready
         finally:
-            timer.cancel()
+            alarm.cancel()
             if not loop.is_closed():
                 loop.remove_reader(self._fileno)
                 if self._write:
@@ -191,12 +191,6 @@ async def in_task(steps: Steps[T]) -> T:
         return result
     finally:
         steps.close()
-
-
-async def in_worker_thread(call: Callable[[], T]) -> T:
-    """Call it in a thread of its own: behind others in a pool, what hangs would hold them up."""
-    limiter = anyio.CapacityLimiter(1)
-    return await to_thread.run_sync(call, abandon_on_cancel=True, limiter=limiter)
 
 
 def settle(future: asyncio.Future[bool], answer: bool) -> None:

@@ -13,7 +13,7 @@ from anyio import to_thread
 from ..errors import BackendUnavailable
 from ..leases import AsyncBackend, Backend, Busy, Grant
 
-__all__ = ["calls_in_tasks", "is_async"]
+__all__ = ["calls_in_tasks", "in_worker_thread", "is_async"]
 
 T = TypeVar("T")
 
@@ -83,7 +83,7 @@ class InWorkerThreads:
 
     async def release(self, name: str, token: str) -> bool:
         """Call it in a worker thread."""
-        return await _in_thread(partial(self._backend.release, name, token))
+        return await in_worker_thread(partial(self._backend.release, name, token))
 
     async def _alone(self, name: str, token: str, call: Callable[[], T]) -> T:
         if token in self._under_way:
@@ -100,13 +100,14 @@ class InWorkerThreads:
                 self._under_way.discard(token)
 
         try:
-            return await _in_thread(run)
+            return await in_worker_thread(run)
         finally:
             if not begun:  # cancelled on the way to its thread
                 self._under_way.discard(token)
 
 
-async def _in_thread(call: Callable[[], T]) -> T:
+async def in_worker_thread(call: Callable[[], T]) -> T:
+    """Call it in a worker thread, which goes on with it if this task is cancelled."""
     # A limiter of its own: behind one that others share, hung calls would hold up theirs.
     limiter = anyio.CapacityLimiter(1)
     return await to_thread.run_sync(call, abandon_on_cancel=True, limiter=limiter)
