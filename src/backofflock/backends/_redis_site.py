@@ -12,10 +12,13 @@ import redis.asyncio
 from redis import exceptions as answers
 
 from ..errors import BackendRefused, BackendUnavailable
-from ._redis_scripts import checked_prefix
+from ..leases import Busy, Grant
+from ._redis_scripts import BLOCK, checked_prefix
 from ._tokens import Tokens
 
 __all__ = ["FAILURES", "FOR", "FRESH", "Site", "described", "ends_connections", "parsed"]
+
+_BUSY = Busy()
 
 _Pool: Any = redis.ConnectionPool
 FRESH = 1.0
@@ -63,6 +66,10 @@ class Site:
         self.prefix: str = checked_prefix(prefix)
         self.label: str = label
         self.secret: str = secret if isinstance(secret, str) else ""
+
+    def granted(self, fence: int, ttl: float) -> Grant | Busy:
+        """Return what the answer to an acquire means."""
+        return Grant(fence, ttl, fence + BLOCK - 1) if fence else _BUSY
 
     def failure(
         self, call: str, error: Exception, before: BaseException | None

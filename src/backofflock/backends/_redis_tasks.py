@@ -18,7 +18,6 @@ from ..distributed._within import within
 from ..leases import Busy, Grant
 from ._redis_scripts import (
     ACQUIRE,
-    BLOCK,
     RELEASE,
     RENEW,
     Command,
@@ -30,8 +29,6 @@ from ._redis_scripts import (
 from ._redis_site import FAILURES, FOR, FRESH, Site, ends_connections
 
 __all__ = ["RedisInTasks"]
-
-_BUSY = Busy()
 
 
 class RedisInTasks:
@@ -58,10 +55,10 @@ class RedisInTasks:
         """Give the lock to `token` unless another has it."""
         site = self._site
         if not site.tokens.acquires((name, token)):
-            return _BUSY
+            return Busy()
         fence = await self._ask("try_acquire", ACQUIRE, for_seconds(ttl, site.prefix, name, token))
         site.tokens.was_answered((name, token))
-        return Grant(fence, ttl, fence + BLOCK - 1) if fence else _BUSY
+        return site.granted(fence, ttl)
 
     async def renew(self, name: str, token: str, ttl: float) -> bool:
         """Prolong the grant of `token`; return whether it still had it."""

@@ -27,7 +27,6 @@ from ..leases import AsyncBackend, Busy, Grant
 from ._closing import ClosingInTasks
 from ._redis_scripts import (
     ACQUIRE,
-    BLOCK,
     PREFIX,
     RELEASE,
     RENEW,
@@ -48,8 +47,6 @@ CONNECTIONS = 100
 _Client: TypeAlias = (
     redis.Redis | redis.RedisCluster | redis.asyncio.Redis | redis.asyncio.RedisCluster
 )
-
-_BUSY = Busy()
 
 _TAKES = inspect.signature(redis.connection.AbstractConnection.__init__).parameters
 _UNNAMED = MappingProxyType(
@@ -121,9 +118,8 @@ class RedisBackend(ClosingInTasks):
         if "path" not in settings:
             settings.setdefault("socket_connect_timeout", settings["socket_timeout"])
         limit = settings.pop("max_connections", None)
-        pool: Any = redis.ConnectionPool(
-            max_connections=limit or 2**31, **settings
-        )  # a thread has one at a time
+        # Threads need no limit: each has one connection at a time.
+        pool: Any = redis.ConnectionPool(max_connections=limit or 2**31, **settings)
         try:
             pool.connection_class(**pool.connection_kwargs)
         except TypeError as error:
@@ -149,10 +145,10 @@ class RedisBackend(ClosingInTasks):
         """Give the lock to `token` unless another has it."""
         site = self._site
         if not site.tokens.acquires((name, token)):
-            return _BUSY
+            return Busy()
         fence = self._ask("try_acquire", ACQUIRE, for_seconds(ttl, site.prefix, name, token))
         site.tokens.was_answered((name, token))
-        return Grant(fence, ttl, fence + BLOCK - 1) if fence else _BUSY
+        return site.granted(fence, ttl)
 
     def renew(self, name: str, token: str, ttl: float) -> bool:
         """Prolong the grant of `token`; return whether it still had it."""
