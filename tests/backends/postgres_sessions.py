@@ -16,6 +16,7 @@ import pytest
 from backofflock import BackendUnavailable, Busy, Grant
 from backofflock.backends.postgres import PostgresBackend
 
+from .servers.base import Server
 from .servers.postgres import PostgresServer
 
 T = TypeVar("T")
@@ -30,6 +31,7 @@ __all__ = [
     "LATE",
     "LIMIT",
     "advisory_locks",
+    "deserted",
     "eventually",
     "granted",
     "in_thread",
@@ -37,6 +39,13 @@ __all__ = [
     "stopped",
     "unanswered",
 ]
+
+
+def deserted(server: Server) -> PostgresServer:
+    """Return the server that all tests share, once nobody is on it."""
+    assert isinstance(server, PostgresServer)
+    eventually(lambda: not server.sessions(), "the sessions of the test before have ended")
+    return server
 
 
 def granted(answer: Grant | Busy) -> int:

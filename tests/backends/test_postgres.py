@@ -6,7 +6,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -16,7 +16,7 @@ from backofflock.backends._steps import Patience, in_thread
 from backofflock.backends.postgres import PostgresBackend, lock_key
 
 from .fleet import new_name
-from .postgres_sessions import advisory_locks, eventually, granted, session_of
+from .postgres_sessions import advisory_locks, deserted, eventually, granted, session_of
 from .servers.base import Server
 from .servers.postgres import PASSWORD, QUOTED, USER, PostgresServer
 
@@ -24,9 +24,7 @@ from .servers.postgres import PASSWORD, QUOTED, USER, PostgresServer
 @pytest.fixture
 def server(server_of: Callable[[str], Server]) -> PostgresServer:
     """Return the server that all tests share, with nobody on it."""
-    server = cast("PostgresServer", server_of("postgres"))
-    eventually(lambda: not server.sessions(), "the sessions of the test before have ended")
-    return server
+    return deserted(server_of("postgres"))
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import cast
 
 import pytest
 
@@ -20,6 +19,7 @@ from .postgres_sessions import (
     LATE,
     LIMIT,
     advisory_locks,
+    deserted,
     eventually,
     granted,
     in_thread,
@@ -35,9 +35,7 @@ from .servers.postgres import PostgresServer
 @pytest.fixture
 def server(server_of: Callable[[str], Server]) -> PostgresServer:
     """Return the server that all tests share, with nobody on it."""
-    server = cast("PostgresServer", server_of("postgres"))
-    eventually(lambda: not server.sessions(), "the sessions of the test before have ended")
-    return server
+    return deserted(server_of("postgres"))
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from .fleet import new_name
 from .postgres_sessions import (
     LATE,
     advisory_locks,
-    eventually,
+    deserted,
     granted,
     session_of,
     stopped,
@@ -30,9 +30,7 @@ from .servers.postgres import PostgresServer
 @pytest.fixture
 def server(server_of: Callable[[str], Server]) -> PostgresServer:
     """Return the server that all tests share, with nobody on it."""
-    server = cast("PostgresServer", server_of("postgres"))
-    eventually(lambda: not server.sessions(), "the sessions of the test before have ended")
-    return server
+    return deserted(server_of("postgres"))
 
 
 @pytest.fixture

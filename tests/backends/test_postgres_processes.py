@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from functools import partial
-from typing import cast
 
 import pytest
 
@@ -23,6 +22,7 @@ from .fleet import new_name
 from .postgres_sessions import (
     LATE,
     advisory_locks,
+    deserted,
     eventually,
     granted,
     in_thread,
@@ -36,9 +36,7 @@ from .servers.postgres import PostgresServer
 @pytest.fixture
 def server(server_of: Callable[[str], Server]) -> PostgresServer:
     """Return the server that all tests share, with nobody on it."""
-    server = cast("PostgresServer", server_of("postgres"))
-    eventually(lambda: not server.sessions(), "the sessions of the test before have ended")
-    return server
+    return deserted(server_of("postgres"))
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import pytest
 import uvloop
@@ -18,7 +18,14 @@ from backofflock.backends.postgres import PostgresBackend
 from backofflock.leases import AsyncBackend
 
 from .fleet import new_name
-from .postgres_sessions import LATE, advisory_locks, eventually, granted, session_of, stopped
+from .postgres_sessions import (
+    LATE,
+    advisory_locks,
+    deserted,
+    granted,
+    session_of,
+    stopped,
+)
 from .proxy import Proxy
 from .servers.base import Server
 from .servers.postgres import PostgresServer
@@ -53,9 +60,7 @@ def run(request: pytest.FixtureRequest) -> Callable[[Coroutine[Any, Any, T]], T]
 @pytest.fixture
 def server(server_of: Callable[[str], Server]) -> PostgresServer:
     """Return the server that all tests share, with nobody on it."""
-    server = cast("PostgresServer", server_of("postgres"))
-    eventually(lambda: not server.sessions(), "the sessions of the test before have ended")
-    return server
+    return deserted(server_of("postgres"))
 
 
 @pytest.fixture
