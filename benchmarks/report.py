@@ -33,7 +33,7 @@ names take part in every third round, and in the long samples of the first alone
 The garbage collector is on, and starts clean in each sample. Throughput is counted in samples
 that do nothing but count, where the lock is held so briefly that taking times would show. Waits
 are taken by `time.perf_counter` around each acquisition, with a heartbeat on the loop that notes
-how late it is for timers of 2 ms; waits below 1 µs are counted as none, and those that are not
+how late it is for timers of 1 to 3 ms; waits below 1 µs are counted as none, and those that are not
 over at the end of a sample count as long as they have lasted. The free lock is the exception: its
 waits are what entering it takes. Jain's index is 1 where all contenders got equally much, and 1/n
 where one of n got everything. Memory is what `tracemalloc` sees appear for a task that waits,

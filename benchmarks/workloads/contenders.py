@@ -178,9 +178,14 @@ def time_in_thread(
 
 
 async def heartbeat(tally: Tally, sleep: Sleep, interval: float, me: int = 0) -> None:
-    """Note by how much the loop is late for a timer, again and again."""
+    """Note by how much the loop is late for a timer, again and again, some `interval` apart.
+
+    At random, as the selector rounds timers up to the next millisecond: beats at a steady pace keep
+    step with holds of a millisecond, and what they note is how the two happened to begin.
+    """
     while not tally.over:
-        tally.heartbeats_due[me] = due = perf_counter() + interval
-        await sleep(interval)
+        seconds = interval * random.uniform(0.5, 1.5)
+        tally.heartbeats_due[me] = due = perf_counter() + seconds
+        await sleep(seconds)
         if not tally.over:
             tally.delays.append(perf_counter() - due)

@@ -15,7 +15,7 @@ from .tally import PATIENCE, Result, Stuck, Tally
 __all__ = ["BEAT", "contend_in_tasks", "contenders", "dismiss", "failed_of"]
 
 BEAT = 0.002
-"""Seconds between the heartbeats that measure the delay of a loop."""
+"""Seconds between the heartbeats that measure the delay of a loop, on average."""
 
 Contender = Callable[[], Coroutine[Any, Any, None]]
 
