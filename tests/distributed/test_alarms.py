@@ -13,9 +13,6 @@ from math import inf
 from typing import Any
 from unittest.mock import patch
 
-import pytest
-
-from backofflock.distributed import _alarms
 from backofflock.distributed._alarms import FEW, LoopAlarms, alarms_of, thread_alarms
 
 from . import memory
@@ -225,22 +222,13 @@ def test_threads_have_their_alarms_in_common() -> None:
     assert len([t for t in threading.enumerate() if t.name == "backofflock leases"]) == 1
 
 
-def test_alarms_whose_thread_is_dead_are_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    works = thread_alarms()
-    monkeypatch.setattr(_alarms, "_threads", works)
-    monkeypatch.setattr(works, "_thread", threading.Thread())  # as in a forked child
-    assert thread_alarms() is not works
-
-
 def test_a_thread_that_waits_is_not_woken_for_what_is_called_off() -> None:
     works = thread_alarms()
     first = works._rings_at
     with patch.object(works, "_pop_due", wraps=works._pop_due) as looked:
         works.call_at(min(first, time.monotonic() + 60.0), lambda: None).cancel()
-        with works._changed:
-            works._changed.notify()
-        memory.until(lambda: looked.called)
-    with patch.object(works._changed, "notify", wraps=works._changed.notify) as notify:
+        memory.until(lambda: works._unchanged.locked())
         for _ in range(1000):
             works.call_at(time.monotonic() + 60.0, lambda: None).cancel()
-    assert not notify.called
+            assert works._unchanged.locked()
+    assert looked.call_count < 10

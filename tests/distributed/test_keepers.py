@@ -21,7 +21,6 @@ from backofflock.distributed._keepers import (
     ThreadKeeper,
     TrioKeeper,
 )
-from backofflock.distributed._policy import Nap
 from backofflock.leases import Lease, clock
 
 from . import memory
@@ -36,12 +35,12 @@ def a_lease(ttl: float = 30.0) -> Lease:
 def keep(
     host: str,
     lease: Lease,
-    renew: Callable[[Nap], Awaitable[str]],
+    renew: Callable[[Lease], Awaitable[str]],
     on_loss: Callable[[], None] = lambda: None,
-    first: float = 0.0,
+    begins_in: float = 0.0,
 ) -> TaskKeeper:
     kind = TrioKeeper if host == "trio" else AsyncioKeeper
-    return kind(lease, Nap(first), renew, on_loss)
+    return kind(lease, begins_in, renew, on_loss)
 
 
 # -- in tasks --------------------------------------------------------------------------------------
@@ -52,8 +51,8 @@ def test_a_loss_ends_the_lease_and_is_told_and_logged(
     host: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def main() -> None:
-        async def renew(first: Nap) -> str:
-            await anyio.sleep(first.seconds)
+        async def renew(_lease: Lease) -> str:
+            await anyio.sleep(0.0)
             return "the key was deleted"
 
         lease, lost = a_lease(), list[bool]()
@@ -73,7 +72,7 @@ def test_a_loss_ends_the_lease_and_is_told_and_logged(
 @on_each_host
 def test_an_error_of_the_backend_is_a_loss(host: str) -> None:
     async def main() -> None:
-        async def renew(_first: Nap) -> str:
+        async def renew(_lease: Lease) -> str:
             raise LookupError("a bug")
 
         lease, lost = a_lease(), list[int]()
@@ -85,21 +84,20 @@ def test_an_error_of_the_backend_is_a_loss(host: str) -> None:
 
 
 @on_each_host
-@pytest.mark.parametrize("first", [0.0, 60.0])
-def test_stopped_it_tells_nobody(host: str, first: float) -> None:
+@pytest.mark.parametrize("begins_in", [0.0, 60.0])
+def test_stopped_it_tells_nobody(host: str, begins_in: float) -> None:
     async def main() -> None:
         ended: list[str] = []
 
-        async def renew(nap: Nap) -> str:
+        async def renew(_lease: Lease) -> str:
             try:
-                await anyio.sleep(nap.seconds)
                 await anyio.sleep(60.0)
             finally:
                 ended.append("renew")
             return "the key was deleted"
 
         lease = a_lease()
-        keeper = keep(host, lease, renew, lambda: ended.append("loss"), first)
+        keeper = keep(host, lease, renew, lambda: ended.append("loss"), begins_in)
         await anyio.sleep(0.005)
         keeper.stop()
         keeper.stop()  # twice is no harm
@@ -118,7 +116,7 @@ def test_a_lease_that_was_released_first_is_not_lost(
     async def main() -> None:
         over = anyio.Event()
 
-        async def renew(_first: Nap) -> str:
+        async def renew(_lease: Lease) -> str:
             await anyio.sleep(0.01)
             over.set()
             return "the key was deleted"
@@ -139,13 +137,13 @@ def test_a_lease_that_was_released_first_is_not_lost(
 def test_it_is_an_orphan_once_its_run_is_over(host: str) -> None:
     keepers: list[TaskKeeper] = []
 
-    async def renew(_first: Nap) -> str:
+    async def renew(_lease: Lease) -> str:
         await anyio.sleep(60.0)
         return ""
 
     async def main() -> None:
-        keepers.append(keep(host, a_lease(), renew, first=0.0))
-        keepers.append(keep(host, a_lease(), renew, first=60.0))
+        keepers.append(keep(host, a_lease(), renew, begins_in=0.0))
+        keepers.append(keep(host, a_lease(), renew, begins_in=60.0))
         await anyio.sleep(0.005)
         assert not any(keeper.is_orphan() for keeper in keepers)
 
@@ -291,7 +289,7 @@ def test_a_thread_that_cannot_be_started_costs_its_lease_and_no_other(
 
 def test_a_keeper_of_threads_that_is_stopped_before_it_began() -> None:
     lease = a_lease()
-    keeper = ThreadKeeper(lease, Nap(60.0), lambda _sleep: "the key was deleted")
+    keeper = ThreadKeeper(lease, 60.0, lambda _lease, _sleep: "the key was deleted")
     keeper.stop()
     keeper.stop()
     assert not renewers()

@@ -13,7 +13,17 @@ import pytest
 
 from backofflock import AcquireTimeout, Constant, Exponential, Sequence, WaitDetails, leases
 from backofflock.distributed import _policy
-from backofflock.distributed._policy import DAY, LAST_TRY, TAKEN, Ask, Nap, Pursuit, Steps, keep
+from backofflock.distributed._policy import (
+    DAY,
+    LAST_TRY,
+    TAKEN,
+    Ask,
+    Nap,
+    Pursuit,
+    Steps,
+    keep,
+    keeping_begins_in,
+)
 from backofflock.errors import BackendRefused, BackendUnavailable
 from backofflock.leases import Busy, Grant, Lease
 from backofflock.schedules import Schedule
@@ -527,6 +537,24 @@ def test_a_refusal_is_not_tried_again(clock: Virtual) -> None:
     with pytest.raises(BackendRefused):
         acting.run()
     assert len(acting.asks) == 1
+
+
+@pytest.mark.parametrize("until", [0.0, START + 5.0, START + 12.0, inf])
+@pytest.mark.parametrize("age", [0.0, 7.6, 9.0, 31.0])
+@pytest.mark.parametrize("granted", [6.0, 30.0, inf])
+def test_nobody_is_needed_before_the_first_renewal_can_be_due(
+    clock: Virtual, monkeypatch: pytest.MonkeyPatch, granted: float, age: float, until: float
+) -> None:
+    monkeypatch.setattr(_policy, "clock", clock)
+    lease = leased(clock, granted)
+    clock.now += age
+    idle = keeping_begins_in(lease, 30.0, until)
+    for seed in range(20):
+        first = next(keep(lease, 30.0, 5.0, until, random.Random(seed), now=clock))
+        assert isinstance(first, Nap)
+        assert 0.0 <= idle <= first.seconds
+        if clock.now < until:
+            assert first.seconds <= idle + 30.0 / 12, "and not much sooner"
 
 
 def test_a_lease_that_ended_as_it_came_is_kept_for_no_time(clock: Virtual) -> None:

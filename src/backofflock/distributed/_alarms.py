@@ -109,33 +109,31 @@ class ThreadAlarms(_Alarms):
 
     def __init__(self) -> None:
         super().__init__()
-        self._changed = threading.Condition()
-        self._thread = threading.Thread(target=self._run, name="backofflock leases", daemon=True)
-        self._thread.start()
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether its thread runs: in a forked child it does not."""
-        return self._thread.is_alive()
+        self._mutex = threading.Lock()
+        self._unchanged = threading.Lock()
+        """Taken while there is nothing to look at before `_rings_at`."""
+        self._unchanged.acquire()
+        threading.Thread(target=self._run, name="backofflock leases", daemon=True).start()
 
     def call_at(self, when: float, act: Callable[[], object]) -> Alarm:
         """Call `act`, which must return at once, at a time of `time.monotonic`."""
-        with self._changed:
+        with self._mutex:
             alarm = self._add(when, act)
             if when < self._rings_at:
+                # In this order: an interrupt in between costs its thread a look, and no alarm.
+                if self._unchanged.locked():
+                    self._unchanged.release()
                 self._rings_at = when
-                self._changed.notify()
         return alarm
 
     def _run(self) -> None:
         while True:
-            with self._changed:
+            with self._mutex:
                 due = self._pop_due(monotonic())
-                if not due:
-                    left = self._rings_at - monotonic()
-                    self._changed.wait(min(max(left, 0.0), threading.TIMEOUT_MAX))
             for alarm in due:
                 alarm.ring()
+            left = self._rings_at - monotonic()  # it may move: then the wait is over at once
+            self._unchanged.acquire(timeout=min(max(left, 0.0), threading.TIMEOUT_MAX))
 
 
 class _Here(threading.local):
@@ -161,12 +159,20 @@ def alarms_of(loop: AbstractEventLoop) -> LoopAlarms:
 def thread_alarms() -> ThreadAlarms:
     """Return the alarms of this process's threads, whose own is started when first needed."""
     global _threads
-    if _threads is None or not _threads.is_alive:
+    alarms = _threads
+    if alarms is None:
         with _starting:
-            if _threads is None or not _threads.is_alive:
-                _threads = ThreadAlarms()
-    return _threads
+            alarms = _threads
+            if alarms is None:
+                alarms = _threads = ThreadAlarms()
+    return alarms
+
+
+def _after_fork() -> None:
+    global _threads
+    _threads = None  # the thread that waits is not in the child
+    _starting._at_fork_reinit()  # type: ignore[attr-defined]
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_starting._at_fork_reinit)  # type: ignore[attr-defined]
+    os.register_at_fork(after_in_child=_after_fork)

@@ -19,7 +19,7 @@ from ..records import LeaseStatistics, WaitDetails
 from ..schedules import FLEET_SCHEDULE, Rng, Schedule
 from ._gate import Gate, gate_of
 from ._keepers import Keeper
-from ._policy import TAKEN, Nap, Pursuit, Steps, keep
+from ._policy import TAKEN, Pursuit, Steps, keep, keeping_begins_in
 
 __all__ = [
     "CLEANUP",
@@ -28,7 +28,6 @@ __all__ = [
     "Default",
     "DistributedFace",
     "at_gate",
-    "first_nap",
     "goes_first",
 ]
 
@@ -149,13 +148,12 @@ class DistributedFace:
     ) -> Limits:
         return chosen_limits(self._default_limits, timeout, max_attempts)
 
-    def _refuse_to_reenter(self, holder: object, label: str) -> None:
-        """Raise if `holder` has passed the gate already: it would wait for itself."""
-        if self._gate.holder is holder:
-            raise RuntimeError(
-                f"{label} cannot acquire lock {self._name!r}: it is {label}'s already, and the "
-                "lock is not reentrant"
-            )
+    def _reentered(self, label: str) -> RuntimeError:
+        """Return what to raise at one who has passed the gate already: it would wait for itself."""
+        return RuntimeError(
+            f"{label} cannot acquire lock {self._name!r}: it is {label}'s already, and the lock is "
+            "not reentrant"
+        )
 
     def _pursuit(
         self, holder: object, label: str, token: str, limits: Limits, since: float
@@ -199,9 +197,16 @@ class DistributedFace:
         pursuit.token, self._gate.heirloom = heirloom.token, None
         return heirloom.successor()
 
+    def _renewed_until(self, lease: Lease) -> float:
+        return 0.0 if self._renewed_for == 0.0 else lease.since + self._renewed_for
+
+    def _keeping_begins_in(self, lease: Lease) -> float:
+        """Return the seconds until `_keeping` has something to do."""
+        return keeping_begins_in(lease, self._ttl, self._renewed_until(lease))
+
     def _keeping(self, lease: Lease) -> Steps:
         """Return what renews a lease."""
-        until = 0.0 if self._renewed_for == 0.0 else lease.since + self._renewed_for
+        until = self._renewed_until(lease)
         return keep(lease, self._ttl, self._request_timeout, until, self._rng)
 
     def _count(self, pursuit: Pursuit, lease: Lease | None, waited_at_gate: bool) -> None:
@@ -233,7 +238,8 @@ class DistributedFace:
 
     def _settle(self, lease: Lease, was_held: bool, had_it: bool | None, unanswered: int) -> bool:
         """Note how a release went; return whether the lease was held to the end."""
-        self._note_answer(lease, had_it, unanswered)
+        if had_it is None or unanswered:
+            self._note_answer(lease, had_it, unanswered)
         if had_it is False and was_held and not unanswered:  # else the first request had taken it
             lease.lost.reason = TAKEN
             was_held = False
@@ -279,13 +285,6 @@ def at_gate(limits: Limits) -> Limits:
     """
     timeout, max_attempts = limits
     return timeout, 1 if max_attempts == 1 else None
-
-
-def first_nap(keeping: Steps) -> Nap:
-    """Return the time until the first renewal."""
-    nap = next(keeping)
-    assert isinstance(nap, Nap)
-    return nap
 
 
 def goes_first(error: BaseException | None) -> bool:

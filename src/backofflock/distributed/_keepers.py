@@ -1,7 +1,7 @@
 """Who renews a lease while its holder works.
 
 A timer and a task of asyncio, a system task of trio, or a timer and a thread. On asyncio and in
-threads nothing runs before the first renewal is due.
+threads nothing runs before the first renewal can be due, which for most leases is never.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import anyio
 
 from ..leases import Lease
 from ._alarms import alarms_of, thread_alarms
-from ._policy import DAY, Nap
+from ._policy import DAY
 
 __all__ = ["AsyncioKeeper", "Keeper", "TaskKeeper", "ThreadKeeper", "TrioKeeper"]
 
@@ -46,22 +46,21 @@ class _TaskKeeper:
     def __init__(
         self,
         lease: Lease,
-        first: Nap,
-        renew: Callable[[Nap], Awaitable[str]],
+        begins_in: float,
+        renew: Callable[[Lease], Awaitable[str]],
         on_loss: Callable[[], None],
     ) -> None:
         self._lease = lease
-        self._first = first
         self._renew = renew
         self._on_loss = on_loss
-        self._begin()
+        self._begin_in(begins_in)
 
-    def _begin(self) -> None:
+    def _begin_in(self, seconds: float) -> None:
         raise NotImplementedError
 
-    async def _run(self, first: Nap) -> None:
+    async def _run(self) -> None:
         try:
-            reason = await self._renew(first)
+            reason = await self._renew(self._lease)
         except Exception as error:
             reason = f"it could not be renewed: {error}"
         if _end(self._lease, reason):
@@ -71,16 +70,15 @@ class _TaskKeeper:
 class AsyncioKeeper(_TaskKeeper):
     """Renews a lease on the running loop of asyncio."""
 
-    def _begin(self) -> None:
+    def _begin_in(self, seconds: float) -> None:
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[None] | None = None
         self._stopped = False
         self._alarms = alarms_of(self._loop)
-        self._alarm = self._alarms.call_later(self._first.seconds, self._first_is_due)
+        self._alarm = self._alarms.call_later(seconds, self._begin)
 
-    def _first_is_due(self) -> None:
-        name = f"lease of {self._lease.name}"
-        self._task = self._loop.create_task(self._run(Nap(0.0)), name=name)
+    def _begin(self) -> None:
+        self._task = self._loop.create_task(self._run(), name=f"lease of {self._lease.name}")
         self._task.add_done_callback(self._has_ended)
 
     def _has_ended(self, task: asyncio.Task[None]) -> None:
@@ -111,7 +109,7 @@ class AsyncioKeeper(_TaskKeeper):
 class TrioKeeper(_TaskKeeper):
     """Renews a lease in a system task of the running trio."""
 
-    def _begin(self) -> None:
+    def _begin_in(self, seconds: float) -> None:
         self._scope = anyio.CancelScope()
         self._is_over = False
         lowlevel: Any = sys.modules["trio"].lowlevel
@@ -120,7 +118,7 @@ class TrioKeeper(_TaskKeeper):
     async def _run_in_scope(self) -> None:
         try:
             with self._scope:
-                await self._run(self._first)
+                await self._run()  # it naps as long
                 await anyio.sleep_forever()  # lost; as long as this sleeps, trio runs
         except BaseException:
             self._is_over = True  # not by a stop, which ends in the scope, but with trio itself
@@ -139,19 +137,22 @@ TaskKeeper = AsyncioKeeper | TrioKeeper
 
 
 class ThreadKeeper:
-    """Renews a lease in a thread of its own, from the time of the first renewal."""
+    """Renews a lease in a thread of its own, once its first renewal can be due."""
 
     def __init__(
-        self, lease: Lease, first: Nap, renew: Callable[[Callable[[float], bool]], str]
+        self,
+        lease: Lease,
+        begins_in: float,
+        renew: Callable[[Lease, Callable[[float], bool]], str],
     ) -> None:
         self._lease = lease
         self._renew = renew
         self._is_stopped = False
         self._stopped: threading.Event | None = None
         """Made for the thread that waits for it: most leases are released before there is one."""
-        self._alarm = thread_alarms().call_at(monotonic() + first.seconds, self._first_is_due)
+        self._alarm = thread_alarms().call_at(monotonic() + begins_in, self._begin)
 
-    def _first_is_due(self) -> None:
+    def _begin(self) -> None:
         if self._lease.lost.is_set():  # or the acquire was interrupted
             _end(self._lease, self._lease.lost.reason)
             return
@@ -168,7 +169,7 @@ class ThreadKeeper:
         stopped = self._stopped
         assert stopped is not None
         try:
-            reason = self._renew(stopped.wait)
+            reason = self._renew(self._lease, stopped.wait)
         except Exception as error:
             reason = f"it could not be renewed: {error}"
         if not self._is_stopped:

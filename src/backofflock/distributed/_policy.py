@@ -21,7 +21,7 @@ from ..leases import Busy, Grant, Lease, clock
 from ..records import WaitDetails
 from ..schedules import LONGEST, Exponential, Rng, Schedule
 
-__all__ = ["DAY", "TAKEN", "Ask", "Nap", "Pursuit", "Steps", "keep"]
+__all__ = ["DAY", "TAKEN", "Ask", "Nap", "Pursuit", "Steps", "keep", "keeping_begins_in"]
 
 logger = logging.getLogger("backofflock")
 
@@ -105,7 +105,7 @@ class Pursuit:
                     lease = Lease(
                         self.name, self.token, answer.fence, answer.ttl, asked, answer.last
                     )
-                    if lease.remaining() > 0:
+                    if clock() < lease.lost.deadline:
                         return lease
                     # The answer came later than the lease ends. It is no lease; see what is next.
                 else:
@@ -188,3 +188,11 @@ def keep(
 
 def _interval(ttl: float, draw: Callable[[], float]) -> float:
     return ttl / 3 * (1.0 - 0.25 * draw())
+
+
+def keeping_begins_in(lease: Lease, ttl: float, until: float) -> float:
+    """Return the seconds for which `keep` would do nothing but nap: nobody needs it before."""
+    now = clock()
+    end = lease.lost.deadline
+    due = end if now >= until else min(lease.renewed + min(ttl, lease.ttl) / 4, end)
+    return min(max(0.0, due - now), DAY)

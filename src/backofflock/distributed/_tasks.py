@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from functools import partial
+from os import urandom
 from types import TracebackType
 from typing import cast
 
@@ -13,7 +13,7 @@ import anyio.lowlevel
 from .._checks import Duration
 from .._contention import Limits
 from .._face import observer
-from .._hosts import Task, running_task, task_name
+from .._hosts import Task, running_asyncio_task, running_task, task_name
 from ..leases import AsyncBackend, Lease, clock
 from ._base import (
     CLEANUP,
@@ -22,7 +22,6 @@ from ._base import (
     Default,
     DistributedFace,
     at_gate,
-    first_nap,
     goes_first,
 )
 from ._bodies import AsyncioBody, Body, TrioBody
@@ -154,13 +153,15 @@ class DistributedLock(DistributedFace):
         since = clock()
         task = running_task()
         label = task_name(task)
-        self._refuse_to_reenter(task, label)
-        gate, ticket = self._gate, secrets.token_hex(16)
+        gate, ticket = self._gate, urandom(16).hex()
+        if gate.holder is task:
+            raise self._reentered(label)
         calls = self._calls_on("asyncio" if isinstance(task, asyncio.Task) else "trio")
         waits = gate.locked()
         pursuit: Pursuit | None = None
         try:
-            await gate._enter(at_gate(limits), observer(self._on_wait))
+            if not gate._contention.try_take(None, None, 0.0):
+                await gate._enter(at_gate(limits), observer(self._on_wait))
             gate.ticket = ticket
             pursuit = self._pursuit(task, label, ticket, limits, since)
             return await self._pursue(pursuit, task, calls, waits)
@@ -182,16 +183,15 @@ class DistributedLock(DistributedFace):
         self, pursuit: Pursuit, task: Task, calls: AsyncBackend, waited: bool
     ) -> _Holding:
         """Get a lease, or see that nothing is held."""
-        name, ticket, ttl = self._name, pursuit.token, self._ttl
+        ticket = pursuit.token
         lease: Lease | None = None
         keeper: TaskKeeper | None = None
         try:
             lease = self._inherit(pursuit) or await self._ask(pursuit, calls)
             holding = _Holding(lease, calls, task, ticket)
-            keeping = self._keeping(lease)
-            renew = partial(drive, keeping, calls=calls, name=name, token=lease.token, ttl=ttl)
             kind = AsyncioKeeper if isinstance(task, asyncio.Task) else TrioKeeper
-            keeper = holding.keeper = kind(lease, first_nap(keeping), renew, holding.on_loss)
+            begins_in = self._keeping_begins_in(lease)
+            keeper = holding.keeper = kind(lease, begins_in, self._renew, holding.on_loss)
             self._count(pursuit, lease, waited)
             self._gate.is_orphan = keeper.is_orphan
             self._holding = holding
@@ -199,7 +199,7 @@ class DistributedLock(DistributedFace):
         except BaseException:
             self._holding = None
             self._call_off(pursuit, lease, keeper)
-            await see_through(partial(give_back, calls, name, pursuit.token, CLEANUP))
+            await see_through(partial(give_back, calls, self._name, pursuit.token, CLEANUP))
             raise
 
     async def _ask(self, pursuit: Pursuit, calls: AsyncBackend) -> Lease:
@@ -212,6 +212,13 @@ class DistributedLock(DistributedFace):
         steps = pursuit.steps()
         lease = await drive(steps, next(steps), calls, self._name, pursuit.token, self._ttl)
         return cast("Lease", lease)
+
+    async def _renew(self, lease: Lease) -> str:
+        """Keep a lease until it is lost; return why."""
+        steps = self._keeping(lease)
+        calls = self._calls_on("trio" if running_asyncio_task() is None else "asyncio")
+        reason: str = await drive(steps, next(steps), calls, self._name, lease.token, self._ttl)
+        return reason
 
     async def _release(self, holding: _Holding) -> bool:
         """Give everything back; return whether the lease was held to the end."""

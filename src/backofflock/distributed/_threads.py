@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import secrets
 import threading
 import warnings
 from collections import deque
+from collections.abc import Callable
 from functools import partial
+from os import urandom
 from types import TracebackType
 from typing import cast
 
@@ -22,13 +23,12 @@ from ._base import (
     Default,
     DistributedFace,
     at_gate,
-    first_nap,
     goes_first,
 )
 from ._calls import is_async
 from ._driver import drive_in_thread, give_back_in_thread
 from ._keepers import ThreadKeeper
-from ._policy import Nap, Pursuit
+from ._policy import Pursuit
 
 __all__ = ["ThreadDistributedLock"]
 
@@ -122,9 +122,11 @@ class ThreadDistributedLock(DistributedFace):
     def _take(self, limits: Limits, in_body: bool) -> _Holding:
         since = clock()
         me = threading.current_thread()
-        self._refuse_to_reenter(me, me.name)
-        self._refuse_to_stall(stacklevel=4)
-        gate, ticket = self._gate, secrets.token_hex(16)
+        gate, ticket = self._gate, urandom(16).hex()
+        if gate.holder is me:
+            raise self._reentered(me.name)
+        if in_event_loop():
+            self._refuse_to_stall(stacklevel=4)
         waits = gate.locked()
         pursuit: Pursuit | None = None
         try:
@@ -145,22 +147,19 @@ class ThreadDistributedLock(DistributedFace):
     def _pursue(self, pursuit: Pursuit, waited: bool, in_body: bool) -> _Holding:
         """Get a lease, or see that nothing is held."""
         backend = cast("Backend", self._backend)
-        name, ticket, ttl = self._name, pursuit.token, self._ttl
+        ticket = pursuit.token
         lease: Lease | None = None
         keeper: ThreadKeeper | None = None
         try:
             lease = self._inherit(pursuit) or self._ask(pursuit, backend)
-            keeping = self._keeping(lease)
-            first = first_nap(keeping)
-            renew = partial(drive_in_thread, keeping, Nap(0.0), backend, name, lease.token, ttl)
-            keeper = ThreadKeeper(lease, first, renew)
+            keeper = ThreadKeeper(lease, self._keeping_begins_in(lease), self._renew)
             self._count(pursuit, lease, waited)
             holding = self._holding = _Holding(lease, keeper, in_body, ticket)
             return holding
         except BaseException:
             self._holding = None
             self._call_off(pursuit, lease, keeper)
-            give_back_in_thread(backend, name, pursuit.token, CLEANUP)
+            give_back_in_thread(backend, self._name, pursuit.token, CLEANUP)
             raise
 
     def _ask(self, pursuit: Pursuit, backend: Backend) -> Lease:
@@ -173,6 +172,14 @@ class ThreadDistributedLock(DistributedFace):
         steps = pursuit.steps()
         lease = drive_in_thread(steps, next(steps), backend, self._name, pursuit.token, self._ttl)
         return cast("Lease", lease)
+
+    def _renew(self, lease: Lease, sleep: Callable[[float], bool]) -> str:
+        """Keep a lease until it is lost, and return why, or until `sleep` returns True."""
+        steps, backend = self._keeping(lease), cast("Backend", self._backend)
+        reason: str = drive_in_thread(
+            steps, next(steps), backend, self._name, lease.token, self._ttl, sleep
+        )
+        return reason
 
     def _release(self, holding: _Holding) -> bool:
         """Give everything back; return whether the lease was held to the end."""
@@ -218,9 +225,7 @@ class ThreadDistributedLock(DistributedFace):
         gate.leave(ticket)
 
     def _refuse_to_stall(self, stacklevel: int) -> None:
-        """Raise or warn if this thread runs an event loop, which would stand still."""
-        if not in_event_loop():
-            return
+        """Raise or warn, as this thread runs an event loop, which would stand still."""
         holder = self._gate.holder
         if holder is not None and not isinstance(holder, threading.Thread):
             task = cast("Task", holder)
