@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from itertools import count
 from random import shuffle
+from time import monotonic
 from typing import Any, TypeAlias
 from urllib.parse import quote
 
@@ -36,6 +37,9 @@ __all__ = [
 # To look up the name of a host imports this codec, in whichever thread does it first. A child that
 # is forked meanwhile would wait for ever for that thread, which it does not have.
 import_module("encodings.idna")
+
+FRESH = 1.0
+"""Seconds for which a session that was there is taken to be there, before something is asked."""
 
 PIPELINES = pq.version() >= 140000
 """Whether libpq can send several messages before it reads an answer."""
@@ -72,7 +76,9 @@ class Session:
         "_names",
         "_number",
         "_pgconn",
+        "_seen_at",
         "_wire",
+        "is_aurora",
         "is_due",
         "pid",
     )
@@ -83,6 +89,9 @@ class Session:
         self._answer: pq.abc.PGresult | None = None
         self._names: dict[bytes, bytes] = {}  # of the statements that are prepared
         self._number = count()
+        self._seen_at = monotonic()
+        self.is_aurora: bool | None = None
+        """Whether it is one with Amazon Aurora, once that is known."""
         self.is_due = False
         """Whether the answer to a statement has not been read to its end."""
         self.pid = pgconn.backend_pid
@@ -110,6 +119,7 @@ class Session:
             self._look_for_the_end()
         except SessionOver:
             return False
+        self._seen_at = monotonic()
         return True
 
     @property
@@ -124,7 +134,8 @@ class Session:
         before.
         """
         patience.left()
-        self._look_for_the_end()
+        if monotonic() - self._seen_at >= FRESH:
+            self._look_for_the_end()
         parameters = list(values)
         self.is_due = True  # before it is sent: an interrupt must not make it look clean
         try:
@@ -168,8 +179,8 @@ class Session:
                 pgconn.consume_input()
             while True:
                 while pgconn.is_busy():
-                    yield from patience.wait(self._wire)
-                    pgconn.consume_input()
+                    if (yield patience.a_while(self._wire)):
+                        pgconn.consume_input()
                 part = pgconn.get_result()
                 if part is None:
                     if not (PIPELINES and pgconn.pipeline_status):
@@ -185,6 +196,7 @@ class Session:
             raise SessionOver(reason_of(failure or error), sent=True, told=told) from error
         answer, self._answer = self._answer, None
         self.is_due = False
+        self._seen_at = monotonic()
         if answer is None:
             raise psycopg.InternalError("an empty answer")
         failure = failure_of(answer)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import lru_cache
 from hashlib import blake2b
 from math import ceil
 from typing import TypeAlias
@@ -16,7 +17,7 @@ from typing import TypeAlias
 import psycopg
 
 from ._libpq import Row, Session, SessionOver
-from ._steps import Patience, Steps, Unanswered
+from ._steps import Asker, Patience, Steps, Unanswered
 
 __all__ = ["LONGEST", "SessionLock", "lock_key"]
 
@@ -26,33 +27,46 @@ LONGEST = 2**31 - 1
 """Milliseconds that ``idle_session_timeout`` can be, some 24 days."""
 
 WEIGHT = 4096
-"""What a byte of the write-ahead log counts for that is on disk, in a fence: see `fence_of`."""
+"""What a byte of the write-ahead log counts for that is on disk, in a fence: see `Fence`."""
+
+MARGIN = 131072
+"""Bytes by which the log may be behind on disk, for a fence that nothing can take back."""
+
+PAGE = 4096
+"""Bytes of the smallest page of the log."""
 
 # Nothing of it is done unless the lock is taken, and the fence is drawn after that: how far the log
-# is on disk, and a place in it that nobody else gets, that of a message for nobody. The second one
-# is for what a crash or a failover might take from under the fence. It belongs to the transaction,
-# and so makes the commit wait until it is on disk, and where a standby must have it, there too.
-# Only at the end of a page may the log on disk end in the midst of a record, which is no use then.
-# Aurora does not tell how far its log is; a transaction id has to do there.
+# is on disk, and a place in it that nobody else gets, that of a message for nobody.
+OF_THE_LOG = b"""
+    pg_current_wal_flush_lsn(), pg_logical_emit_message(false, 'backofflock', ''),
+    current_setting('synchronous_standby_names') = ''
+"""
+
+# Aurora does not tell how far its log is; a transaction id has to do there, and always be hardened.
+OF_AURORA = b"""
+    '0/0', '0/0'::pg_lsn + pg_current_xact_id()::text::numeric, false
+"""
+
+OF_EITHER = b"""
+    CASE WHEN to_regproc('pg_catalog.aurora_version') IS NULL
+        THEN concat_ws(' ', %b) ELSE concat_ws(' ', %b) END
+""" % (OF_THE_LOG, OF_AURORA)
+
 TRY = b"""
 SELECT CASE WHEN pg_try_advisory_lock($1::int8) THEN
-    concat_ws(' ',
-        CASE WHEN to_regproc('pg_catalog.aurora_version') IS NULL THEN
-            concat_ws(' ',
-                pg_current_wal_flush_lsn(), pg_logical_emit_message(false, 'backofflock', ''),
-                CASE WHEN current_setting('synchronous_standby_names') <> ''
-                       OR pg_current_wal_insert_lsn() - pg_current_wal_flush_lsn() > 131072
-                       OR pg_current_wal_flush_lsn()::text LIKE '%000'
-                     THEN pg_logical_emit_message(true, 'backofflock', '') END)
-        ELSE
-            concat_ws(' ',
-                '0/0', '0/0'::pg_lsn + pg_current_xact_id()::text::numeric,
-                pg_logical_emit_message(true, 'backofflock', ''))
-        END,
+    concat_ws(' ', %b,
         set_config('idle_session_timeout', $3, false),
         set_config('backofflock.token', $2, false))
 END
 """
+
+TRIES = {None: TRY % OF_EITHER, False: TRY % OF_THE_LOG, True: TRY % OF_AURORA}
+"""What to try in a session by whether it is one with Aurora, as far as that is known: the server
+makes everything ready that stands in a statement, wanted or not."""
+
+# A message that belongs to the transaction: the commit waits until the log so far is on disk, and
+# where a standby must have it, there too.
+HARDEN = b"SELECT pg_logical_emit_message(true, 'backofflock', '')"
 
 # The token tells a session from others that a proxy may put in its place.
 KEEP = b"""
@@ -75,6 +89,7 @@ WHERE pid = $1::int4 AND locktype = 'advisory' AND granted
 """
 
 
+@lru_cache
 def lock_key(name: str) -> int:
     """Return the 64 bits, as a signed number, that PostgreSQL knows a lock by.
 
@@ -86,26 +101,24 @@ def lock_key(name: str) -> int:
     return int.from_bytes(digest, "big", signed=True)
 
 
-class SessionLock:
+class SessionLock(Asker):
     """What one token has of the server. Only who has its `turn` calls its methods."""
 
     def __init__(self, name: str, token: str, get_session: Opener) -> None:
-        key = lock_key(name)
-        self._key = b"%d" % key
-        self._halves = [b"%d" % (key >> 32 & 0xFFFFFFFF), b"%d" % (key & 0xFFFFFFFF)]
+        super().__init__()
+        self._number = lock_key(name)
+        self._key = b"%d" % self._number
         self._token = token.encode()
         self._get_session = get_session
         self.turn = threading.Lock()
         self.session: Session | None = None
         self.is_over = False
         """Whether the token was released: it gets nothing any more."""
-        self.is_unwanted = False
-        """Whether nobody waits for what is under way."""
         self.ttl = 0.0
         """Seconds of silence after which the server ends the session of a holder."""
         self.forget_at = 0.0
         """When it has ended for certain, once the token was released."""
-        self._fence: int | None = None
+        self._fence: Fence | None = None
         """Of the grant, while there is one as far as is known."""
         self._is_trying = False
         """Whether the answer that is due, or was lost, is one to `TRY`."""
@@ -115,15 +128,26 @@ class SessionLock:
     def take(self, ttl: float, patience: Patience) -> Steps[int | None]:
         """Return the fence of the grant that there is from now on, or None."""
         try:
-            yield from self._settle(patience)
+            if self.session is not None:
+                yield from self._settle(patience)
+            if self._fence is None or not (yield from self.keep(ttl, patience)):
+                if self._lost is not None:
+                    yield from self._end_lost(patience)
+                session = self.session
+                if session is None:
+                    session = self.session = yield from self._get_session(patience)
+                self._is_trying, self.ttl = True, ttl
+                values = [self._key, self._token, milliseconds(ttl)]
+                row = yield from session.ask(TRIES[session.is_aurora], values, patience)
+                self._learn(session, row)
             fence = self._fence
-            if fence is not None and (yield from self.keep(ttl, patience)):
-                return fence
-            yield from self._end_lost(patience)
-            session = yield from self._connected(patience)
-            self._is_trying, self.ttl = True, ttl
-            values = [self._key, self._token, milliseconds(ttl)]
-            self._learn((yield from session.ask(TRY, values, patience)))
+            if fence is None:
+                return None
+            if not fence.is_hard:
+                assert self.session is not None
+                yield from self.session.ask(HARDEN, [], patience)
+                fence.is_hard = True
+            return fence.number
         except Unanswered:
             # Without anything due it was over before it was sent.
             self._is_trying &= self.session is not None and self.session.is_due
@@ -132,14 +156,13 @@ class SessionLock:
             if self._is_trying:
                 self.drop()  # the lock may have been taken before it failed
             raise
-        return self._fence
 
     def keep(self, ttl: float, patience: Patience) -> Steps[bool]:
         """Start the `ttl` anew, if there is a grant; return whether there is."""
         yield from self._settle(patience)
         if self.session is None or self._fence is None:
             return False
-        values = [self._token, *self._halves, milliseconds(ttl)]
+        values = [self._token, *self._halves(), milliseconds(ttl)]
         if (yield from self.session.ask(KEEP, values, patience)) != [b"t"]:
             self.drop()
             return False
@@ -153,7 +176,8 @@ class SessionLock:
         """
         had_one = self._fence is not None
         try:
-            yield from self._settle(grace)
+            if self.session is not None:
+                yield from self._settle(grace)
         except (Unanswered, psycopg.Error):
             # There may be a lock behind that answer. To end the session is quicker than to wait.
             self.drop()
@@ -204,20 +228,22 @@ class SessionLock:
     def _settle(self, patience: Patience) -> Steps[None]:
         """Read the answer to a request that was given up, if it is still due."""
         if self.session is not None and self.session.is_due:
-            self._learn((yield from self.session.reply(patience)))
+            self._learn(self.session, (yield from self.session.reply(patience)))
         elif self._is_trying:  # this thread was interrupted just before it noted the answer
             self.drop()
 
-    def _learn(self, row: Row) -> None:
+    def _learn(self, session: Session, row: Row) -> None:
         """Note the answer to `TRY`, if it is one."""
         if self._is_trying:
-            self._fence = fence_of(row[0]) if row and row[0] else None
+            fence = self._fence = Fence(row[0]) if row and row[0] else None
             self._is_trying = False
+            if fence is not None:
+                session.is_aurora = fence.is_of_aurora
 
-    def _connected(self, patience: Patience) -> Steps[Session]:
-        if self.session is None:
-            self.session = yield from self._get_session(patience)
-        return self.session
+    def _halves(self) -> list[bytes]:
+        """Return the key as ``pg_locks`` has it."""
+        number = self._number
+        return [b"%d" % (number >> 32 & 0xFFFFFFFF), b"%d" % (number & 0xFFFFFFFF)]
 
     def _was_lost(self, patience: Patience) -> Steps[bool]:
         """End a session that its server may not know to be over, if the server can be asked."""
@@ -231,26 +257,38 @@ class SessionLock:
         """See that a session of this token that is out of reach is over; return if it was not."""
         if self._lost is None:
             return False
-        session = yield from self._connected(patience)
-        values = [b"%d" % self._lost, *self._halves]
-        row = yield from session.ask(END_SESSION, values, patience)
+        if self.session is None:
+            self.session = yield from self._get_session(patience)
+        values = [b"%d" % self._lost, *self._halves()]
+        row = yield from self.session.ask(END_SESSION, values, patience)
         if row == [b"f"]:
             raise Unanswered("the server has not ended an earlier session of the token yet")
         self._lost = None
         return row is not None
 
 
-def fence_of(answer: bytes) -> int:
-    """Return the fence that an answer to `TRY` tells.
+class Fence:
+    """The fence that an answer to `TRY` tells.
 
     While a server runs, the log on disk never gets shorter, and each message is behind those before
     it. After a crash the log goes on where it was on disk, or further: places that were not there
     yet are given out again. But before the server lets anybody in, it adds a record of 48 bytes at
-    the least. In a fence these weigh more than the 128 KiB that `TRY` leaves between the log on
-    disk and its end.
+    the least. In a fence these weigh more than the `MARGIN` between the log on disk and the place.
+
+    Otherwise it has to be hardened before anybody gets it: the log is put on disk up to the place.
+    So it is where a standby must have it, for a failover; and at the end of a page, as only there
+    the log on disk may end in the midst of a record, which is no use after a crash.
     """
-    on_disk, place, _ = answer.split(b" ", 2)
-    return WEIGHT * position(on_disk) + position(place)
+
+    __slots__ = ("is_hard", "is_of_aurora", "number")
+
+    def __init__(self, answer: bytes) -> None:
+        on_disk, place, needs_no_standby, _ = answer.split(b" ", 3)
+        written, end = position(on_disk), position(place)
+        self.is_of_aurora = not written
+        self.number = WEIGHT * written + end
+        self.is_hard = needs_no_standby == b"t" and end - written <= MARGIN and written % PAGE != 0
+        """Whether no crash and no failover can take it back."""
 
 
 def position(lsn: bytes) -> int:
@@ -259,6 +297,7 @@ def position(lsn: bytes) -> int:
     return int(high, 16) << 32 | int(low, 16)
 
 
+@lru_cache
 def milliseconds(seconds: float) -> bytes:
     """Return a time as the server takes it; 0 would mean that it never ends."""
     return b"%d" % min(max(ceil(seconds * 1000), 1), LONGEST)

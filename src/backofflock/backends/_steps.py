@@ -19,6 +19,7 @@ from ..distributed._calls import in_worker_thread
 
 __all__ = [
     "SLICE",
+    "Asker",
     "Patience",
     "Steps",
     "Turn",
@@ -70,18 +71,26 @@ Steps: TypeAlias = Generator[Wait | Callable[[], Any], Any, T]
 """A request: it yields its steps, is sent their answers, and returns its own."""
 
 
+class Asker:
+    """One who waits for answers."""
+
+    def __init__(self) -> None:
+        self.is_unwanted = False
+        """Whether nobody waits any more for what is under way."""
+
+
 class Patience:
-    """How long to wait: until a time of `time.monotonic`, or until nobody wants the answer."""
+    """How long to wait: until a time of `time.monotonic`, or until the answer is unwanted."""
 
-    __slots__ = ("_is_unwanted", "until")
+    __slots__ = ("_asker", "until")
 
-    def __init__(self, until: float, is_unwanted: Callable[[], bool]) -> None:
+    def __init__(self, until: float, asker: Asker) -> None:
         self.until = until
-        self._is_unwanted = is_unwanted
+        self._asker = asker
 
     def left(self) -> float:
         """Return how many seconds are left; raise `Unanswered` if it is over."""
-        if self._is_unwanted():
+        if self._asker.is_unwanted:
             raise Unanswered("it was given up, for a release or the end")
         left = self.until - monotonic()
         if left <= 0:
@@ -90,12 +99,16 @@ class Patience:
 
     def share(self, parts: int) -> Patience:
         """Return one part of what is left."""
-        return Patience(monotonic() + self.left() / parts, self._is_unwanted)
+        return Patience(monotonic() + self.left() / parts, self._asker)
 
     def wait(self, awaited: Awaited) -> Steps[None]:
         """Wait for something; raise `Unanswered` if it is over."""
-        while not (yield Wait(awaited, min(self.left(), SLICE))):
+        while not (yield self.a_while(awaited)):
             pass
+
+    def a_while(self, awaited: Awaited) -> Wait:
+        """Return the step to wait for something for a while; raise `Unanswered` if it is over."""
+        return Wait(awaited, min(self.left(), SLICE))
 
 
 class Wire:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import OrderedDict
 from functools import partial
 from time import monotonic
 from types import TracebackType
@@ -19,7 +18,8 @@ from ..leases import AsyncBackend, Busy, Grant
 from ._closing import Closing
 from ._libpq import Session, SessionOver, parsed, reason_of, shown
 from ._session_lock import LONGEST, SessionLock, lock_key
-from ._steps import SLICE, Patience, Steps, Turn, Unanswered, in_task, in_thread
+from ._steps import SLICE, Asker, Patience, Steps, Turn, Unanswered, in_task, in_thread
+from ._tokens import Recent
 
 __all__ = ["PostgresBackend", "lock_key"]
 
@@ -28,9 +28,6 @@ OLDEST = 140000
 
 GRACE = 0.2
 """Seconds that a release gives to a request under way for the same token."""
-
-REMEMBERED = 10_000
-"""Released tokens of which it is remembered that they are to get nothing any more."""
 
 RELEASED = "the token was released meanwhile"
 ANOTHER = "another request for the token is still under way"
@@ -91,13 +88,15 @@ class PostgresBackend(Closing):
         self._max_idle = max_idle
         self._parameters = parsed(conninfo)
         self._is_closed = False
+        self._asker = Asker()
+        """Of what is wanted until the end."""
         self._begin()
         _backends.add(self)
 
     def _begin(self) -> None:
         self._mutex = threading.Lock()
         self._locks: dict[tuple[str, str], SessionLock] = {}
-        self._released: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._released = Recent()
         self._doubtful: dict[tuple[str, str], SessionLock] = {}
         self._idle: list[Session] = []
         self._sessions: WeakSet[Session] = WeakSet()
@@ -127,7 +126,8 @@ class PostgresBackend(Closing):
 
     def _acquiring(self, name: str, token: str, ttl: float) -> Steps[Grant | Busy]:
         with self._mutex:
-            self._forget_what_is_over()
+            if self._doubtful:
+                self._forget_what_is_over()
             if self._is_closed or (name, token) in self._released:
                 reason = "it was closed" if self._is_closed else RELEASED
                 raise BackendRefused(str(self), "try_acquire", reason)
@@ -136,7 +136,9 @@ class PostgresBackend(Closing):
                 lock = SessionLock(name, token, self._session)
                 self._locks[name, token] = lock
         patience = self._patience(lock)
-        with (yield from self._turn(lock, "try_acquire")):
+        if not lock.turn.acquire(blocking=False):
+            yield from self._wait_for_turn(lock, "try_acquire")
+        with _Call(self, lock, "try_acquire"):
             try:
                 fence = yield from lock.take(ttl, patience)
             except SessionOver as over:
@@ -154,7 +156,9 @@ class PostgresBackend(Closing):
         if lock is None or lock.is_over:
             return False
         patience = self._patience(lock)
-        with (yield from self._turn(lock, "renew")):
+        if not lock.turn.acquire(blocking=False):
+            yield from self._wait_for_turn(lock, "renew")
+        with _Call(self, lock, "renew"):
             try:
                 return (yield from lock.keep(ttl, patience))
             except SessionOver as over:
@@ -165,9 +169,7 @@ class PostgresBackend(Closing):
     def _releasing(self, name: str, token: str) -> Steps[bool]:
         key = name, token
         with self._mutex:
-            self._released[key] = None
-            if len(self._released) > REMEMBERED:
-                self._released.popitem(last=False)
+            self._released.add(key)
             lock = self._locks.get(key)
             if lock is None:
                 return False
@@ -175,9 +177,11 @@ class PostgresBackend(Closing):
             now = monotonic()
             lock.forget_at = now + 2 * self._request_timeout + lock.ttl
             self._doubtful[key] = lock
-        patience = Patience(now + self._request_timeout, self._was_closed)
-        grace = Patience(min(now + GRACE, patience.until), self._was_closed)
-        with (yield from self._last_turn(lock, grace)):
+        patience = Patience(now + self._request_timeout, self._asker)
+        grace = Patience(min(now + GRACE, patience.until), self._asker)
+        if not lock.turn.acquire(blocking=False):
+            yield from self._wait_for_last_turn(lock, grace)
+        with _Call(self, lock, "release"):
             was_held = yield from lock.give_back(patience, grace)
             with self._mutex:
                 self._doubtful.pop(key, None)
@@ -188,35 +192,27 @@ class PostgresBackend(Closing):
 
     def _patience(self, lock: SessionLock) -> Patience:
         """Return how long a call waits that a release, or the end, makes useless."""
-        until = monotonic() + self._request_timeout
-        return Patience(until, lambda: lock.is_unwanted or self._is_closed)
+        return Patience(monotonic() + self._request_timeout, lock)
 
-    def _was_closed(self) -> bool:
-        return self._is_closed
-
-    def _turn(self, lock: SessionLock, call: str) -> Steps[_Call]:
+    def _wait_for_turn(self, lock: SessionLock, call: str) -> Steps[None]:
         """Wait until no other call uses the session of a token."""
-        if not lock.turn.acquire(blocking=False):
-            try:
-                yield from self._patience(lock).wait(Turn(lock.turn))
-            except Unanswered:
-                raise BackendUnavailable(str(self), call, ANOTHER) from None
-        return _Call(self, lock, call)
+        try:
+            yield from self._patience(lock).wait(Turn(lock.turn))
+        except Unanswered:
+            raise BackendUnavailable(str(self), call, ANOTHER) from None
 
-    def _last_turn(self, lock: SessionLock, grace: Patience) -> Steps[_Call]:
+    def _wait_for_last_turn(self, lock: SessionLock, grace: Patience) -> Steps[None]:
         """Do so for a release, which ends what is under way if that takes long."""
         turn = Turn(lock.turn)
-        if not lock.turn.acquire(blocking=False):
+        try:
+            yield from grace.wait(turn)
+        except Unanswered:
+            lock.is_unwanted = True
+            latest = Patience(monotonic() + self._request_timeout, Asker())
             try:
-                yield from grace.wait(turn)
+                yield from latest.wait(turn)
             except Unanswered:
-                lock.is_unwanted = True
-                latest = Patience(monotonic() + self._request_timeout, lambda: False)
-                try:
-                    yield from latest.wait(turn)
-                except Unanswered:
-                    raise BackendUnavailable(str(self), "release", ANOTHER) from None
-        return _Call(self, lock, "release")
+                raise BackendUnavailable(str(self), "release", ANOTHER) from None
 
     def _session(self, patience: Patience) -> Steps[Session]:
         """Return a session that was idle, or a new one."""
@@ -234,12 +230,14 @@ class PostgresBackend(Closing):
     def _new_session(self, patience: Patience) -> Session:
         session = Session.open(self._parameters, patience)
         self._sessions.add(session)
-        if session.server_version < OLDEST:
+        try:
+            if session.server_version < OLDEST:
+                raise psycopg.errors.FeatureNotSupported("it is older than PostgreSQL 14")
+            if self._is_closed:
+                raise Unanswered("it was closed")
+        except BaseException:
             session.close()
-            raise psycopg.errors.FeatureNotSupported("it is older than PostgreSQL 14")
-        if self._is_closed:
-            session.close()
-            raise Unanswered("it was closed")
+            raise
         return session
 
     def _put_away(self, session: Session) -> None:
@@ -267,14 +265,15 @@ class PostgresBackend(Closing):
     def close(self) -> None:
         """End all connections, which frees all locks. It may be called more than once."""
         with self._mutex:
-            self._is_closed = True
+            self._is_closed = self._asker.is_unwanted = True
             locks, idle = list(self._locks.values()), self._idle
             self._locks, self._doubtful, self._idle = {}, {}, []
+        for lock in locks:
+            lock.is_over = lock.is_unwanted = True
         for session in idle:
             session.close()
         latest = monotonic() + 2 * SLICE
         for lock in locks:
-            lock.is_over = True
             # What is under way elsewhere ends by itself, and then its session does.
             if lock.turn.acquire(timeout=max(0.0, latest - monotonic())):
                 lock.drop()
