@@ -9,11 +9,13 @@ from collections.abc import Awaitable, Callable
 from heapq import heapify, heappop, heappush
 from itertools import count
 from time import monotonic
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from .._waiter import NEVER, Pledge, Waiter
 
-__all__ = ["WATCH", "Alarm", "Alarms", "AsyncioWaiter"]
+__all__ = ["WATCH", "Alarm", "Alarms", "AsyncioWaiter", "finish"]
+
+T = TypeVar("T")
 
 _MONOTONIC = BaseEventLoop.time
 
@@ -93,18 +95,27 @@ class AsyncioWaiter(Waiter):
     def go_on(self) -> None:
         """End the nap, as a callback of the loop, and run the task in its place.
 
-        A future calls what waits for it back in the next turn of the loop. Between a thread that
-        leaves the lock and the task that gets it, that turn would be nearly half of the time.
+        Between a thread that leaves the lock and the task that gets it, another turn of the loop
+        would be nearly half of the time.
         """
         nap = self._nap
-        callbacks = getattr(nap, "_callbacks", None)  # CPython's, which may go some day
-        if nap is None or not callbacks or len(callbacks) > 1:
-            self.end_nap()
-            return
-        ((step, context),) = callbacks
-        nap.remove_done_callback(step)
-        nap.set_result(None)
-        context.run(step, nap)
+        if nap is not None and not nap.done():
+            finish(nap, None)
+
+
+def finish(future: Future[T], result: T) -> None:
+    """Set the result of a future, as a callback of its loop, and run what waits for it here.
+
+    By itself a future calls it back in the next turn of the loop.
+    """
+    callbacks = getattr(future, "_callbacks", None)  # CPython's, which may go some day
+    if not callbacks or len(callbacks) > 1:
+        future.set_result(result)
+        return
+    ((step, context),) = callbacks
+    future.remove_done_callback(step)
+    future.set_result(result)
+    context.run(step, future)
 
 
 class LoopTimeWaiter(AsyncioWaiter):

@@ -14,6 +14,7 @@ from functools import partial
 from time import monotonic
 from typing import Any, Protocol, TypeAlias, TypeVar
 
+from .._hosts._asyncio import finish
 from ..distributed._alarms import alarms_of
 from ..distributed._calls import in_worker_thread
 
@@ -207,9 +208,9 @@ async def in_task(steps: Steps[T]) -> T:
 
 
 def settle(future: asyncio.Future[bool], answer: bool) -> None:
-    """Set the result of a future that may have one, or be cancelled."""
+    """Finish a future that may have a result, or be cancelled."""
     if not future.done():
-        future.set_result(answer)
+        finish(future, answer)
 
 
 def poller(fileno: int, write: bool) -> Callable[[float], object]:

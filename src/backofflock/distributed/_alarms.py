@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import threading
-from asyncio import AbstractEventLoop, TimerHandle
+from asyncio import AbstractEventLoop, BaseEventLoop, TimerHandle
 from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 from itertools import count
@@ -18,6 +18,8 @@ from math import inf
 from time import monotonic
 
 __all__ = ["Alarm", "LoopAlarms", "ThreadAlarms", "alarms_of", "thread_alarms"]
+
+_MONOTONIC = BaseEventLoop.time
 
 FEW = 64
 """So many alarms may lie in a heap before it is looked through for those that are cancelled."""
@@ -80,11 +82,13 @@ class LoopAlarms(_Alarms):
     def __init__(self, loop: AbstractEventLoop) -> None:
         super().__init__()
         self.loop = loop
+        has_own_time = not isinstance(loop, BaseEventLoop) or type(loop).time is not _MONOTONIC
+        self._now: Callable[[], float] = loop.time if has_own_time else monotonic
         self._timer: TimerHandle | None = None
 
     def call_later(self, seconds: float, act: Callable[[], object]) -> Alarm:
         """Call `act` after some seconds."""
-        when = self.loop.time() + seconds
+        when = self._now() + seconds
         alarm = self._add(when, act)
         if when < self._rings_at:
             self._ring_at(when)
@@ -98,7 +102,7 @@ class LoopAlarms(_Alarms):
 
     def _ring(self) -> None:
         self._timer = None
-        for alarm in self._pop_due(self.loop.time()):
+        for alarm in self._pop_due(self._now()):
             self.loop.call_soon(alarm.ring)  # each by itself: it may fail
         if self._rings_at < inf:
             self._ring_at(self._rings_at)
