@@ -13,7 +13,7 @@ import trio
 
 from backofflock import AcquireTimeout, BackoffLock, Constant, ThreadBackoffLock, WaitDetails
 from backofflock._hosts import ThreadWaiter
-from backofflock._hosts._asyncio import Alarm, Alarms, AsyncioWaiter
+from backofflock._hosts._asyncio import Alarm, Alarms, AsyncioWaiter, finish
 from backofflock._hosts._trio import TrioWaiter
 from backofflock._waiter import NEVER
 
@@ -214,6 +214,44 @@ def test_a_task_woken_by_a_thread_goes_on_in_that_turn_of_its_loop(more: int) ->
     asyncio.run(main())
     expected = ["the waiter has it", "the turn after the wake-up"]
     assert order == (expected[::-1] if more else expected)
+
+
+class Interrupted(asyncio.Future[str]):
+    """A future that is interrupted as it is finished: a signal's handler runs after a call."""
+
+    at = ""
+
+    def remove_done_callback(self, function: object, /) -> int:
+        """Remove it."""
+        removed = super().remove_done_callback(function)  # type: ignore[arg-type]
+        if self.at == "its callback is gone":
+            self.at = ""
+            raise KeyboardInterrupt
+        return removed
+
+    def set_result(self, result: str, /) -> None:
+        """Set it."""
+        super().set_result(result)
+        if self.at == "its result is set":
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("at", ["its callback is gone", "its result is set"])
+def test_a_task_whose_wake_up_is_interrupted_goes_on_all_the_same(at: str) -> None:
+    async def main() -> str:
+        nap = Interrupted()
+
+        async def wait() -> str:
+            return await nap
+
+        task = asyncio.create_task(wait())
+        await asyncio.sleep(0)
+        nap.at = at
+        with pytest.raises(KeyboardInterrupt):
+            finish(nap, "it was woken")
+        return await asyncio.wait_for(task, 10)
+
+    assert asyncio.run(main()) == "it was woken"
 
 
 def test_a_task_that_is_cancelled_while_its_wake_up_is_on_its_way_ends_once() -> None:

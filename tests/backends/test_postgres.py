@@ -12,7 +12,7 @@ import pytest
 
 from backofflock import BackendRefused, BackendUnavailable, Busy, Grant, connect
 from backofflock.backends import postgres as under_test
-from backofflock.backends._steps import Asker, Patience, in_thread
+from backofflock.backends._steps import Patience, Wanted, in_thread
 from backofflock.backends.postgres import PostgresBackend, lock_key
 
 from .fleet import new_name
@@ -163,7 +163,7 @@ def test_the_answer_to_an_unlock_is_read(server: PostgresServer, backend: Postgr
 def in_its_session(backend: PostgresBackend, name: str, statement: bytes) -> None:
     session = backend._locks[name, "a"].session
     assert session is not None
-    patience = Patience(time.monotonic() + 10.0, Asker())
+    patience = Patience(time.monotonic() + 10.0, Wanted())
     in_thread(session.ask(statement, [], patience))
 
 

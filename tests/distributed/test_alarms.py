@@ -13,6 +13,8 @@ from math import inf
 from typing import Any
 from unittest.mock import patch
 
+import pytest
+
 from backofflock.distributed._alarms import FEW, LoopAlarms, alarms_of, thread_alarms
 
 from . import memory
@@ -209,6 +211,20 @@ def test_alarms_of_threads_ring_in_order_of_time_and_the_cancelled_are_forgotten
         works.call_at(now + 1e6, lambda: None).cancel()
     assert len(works._heap) <= 2 * FEW
     works.call_at(now + inf, lambda: None).cancel()
+
+
+def test_one_that_fails_keeps_none_from_ringing(capfd: pytest.CaptureFixture[str]) -> None:
+    called: list[int] = []
+
+    def fail() -> None:
+        raise LookupError("a bug of a logging handler")
+
+    works, now = thread_alarms(), time.monotonic()
+    works.call_at(now + SOON, fail)
+    for n in range(2):
+        works.call_at(now + (1 + n) * SOON, partial(called.append, n))
+    memory.until(lambda: len(called) == 2)
+    assert "a bug of a logging handler" in capfd.readouterr().err
 
 
 def test_threads_have_their_alarms_in_common() -> None:

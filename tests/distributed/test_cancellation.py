@@ -262,6 +262,32 @@ def test_cancelled_before_it_began(host: str) -> None:
     run(host, main)
 
 
+def test_on_trio_to_take_a_free_lock_is_a_checkpoint() -> None:
+    async def main() -> None:
+        lock = DistributedLock("orders", Memory(blocking=False))  # which awaits nothing
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            async with lock:
+                raise AssertionError("it was cancelled before")
+        turns = 0
+
+        async def other() -> None:
+            nonlocal turns
+            while True:
+                await anyio.lowlevel.checkpoint()
+                turns += 1
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(other)
+            for _ in range(100):
+                await lock.acquire()
+                await lock.release()
+            group.cancel_scope.cancel()
+        assert turns >= 98, "the other task had no turn each time"
+
+    run("trio", main)
+
+
 def test_asyncio_wait_for() -> None:
     # On 3.11 it makes a task of its own, which is over when the lock is released.
     async def main() -> None:

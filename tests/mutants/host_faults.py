@@ -125,7 +125,7 @@ HOST_FAULTS: tuple[Mutant, ...] = (
     on_asyncio(
         "woken-twice",
         fault="a task that a thread wakes is woken again, out of what it does then",
-        old="    future.remove_done_callback(step)\n",
+        old="        future.remove_done_callback(step)\n",
         new="",
         killers=(f"{HOSTS}a_task_woken_by_a_thread_goes_on_in_that_turn_of_its_loop",),
     ),

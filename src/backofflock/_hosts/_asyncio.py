@@ -113,9 +113,18 @@ def finish(future: Future[T], result: T) -> None:
         future.set_result(result)
         return
     ((step, context),) = callbacks
-    future.remove_done_callback(step)
-    future.set_result(result)
-    context.run(step, future)
+    has_begun = False
+    try:
+        future.remove_done_callback(step)
+        future.set_result(result)
+        has_begun = True
+        context.run(step, future)
+    except BaseException:
+        if not has_begun:  # interrupted: without this nothing would ever wake the task
+            if not future.done():
+                future.set_result(result)
+            future.get_loop().call_soon(step, future, context=context)
+        raise
 
 
 class LoopTimeWaiter(AsyncioWaiter):

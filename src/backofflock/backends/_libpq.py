@@ -130,8 +130,8 @@ class Session:
     def ask(self, statement: bytes, values: Sequence[bytes], patience: Patience) -> Steps[Row]:
         """Send a statement and return its answer.
 
-        Raises what `reply` does, and `SessionOver`, with ``sent`` false, if the session had ended
-        before.
+        Raises what `reply` does, and `SessionOver`, with ``sent`` false, if the session is seen to
+        have ended before; nobody looks at one that was there within `FRESH`.
         """
         patience.left()
         if monotonic() - self._seen_at >= FRESH:
@@ -172,7 +172,7 @@ class Session:
         Raises `Unanswered` if it does not come in time, which may be asked for again; `SessionOver`
         if it never will; and a `psycopg.Error` if the server refuses the statement.
         """
-        pgconn = self._pgconn
+        pgconn, nothing_is_left = self._pgconn, False
         try:
             while pgconn.flush():
                 yield from patience.wait(Wire(pgconn.socket, write=True))
@@ -185,7 +185,12 @@ class Session:
                 if part is None:
                     if not (PIPELINES and pgconn.pipeline_status):
                         break
-                elif part.status == ExecStatus.PIPELINE_SYNC:
+                    if nothing_is_left:  # interrupted before the end of a pipeline was sent
+                        raise SessionOver("nothing was asked", sent=True, told=False)
+                    nothing_is_left = True
+                    continue
+                nothing_is_left = False
+                if part.status == ExecStatus.PIPELINE_SYNC:
                     pgconn.exit_pipeline_mode()
                     break
                 elif self._answer is None or not failure_of(self._answer):

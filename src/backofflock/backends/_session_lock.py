@@ -17,7 +17,7 @@ from typing import TypeAlias
 import psycopg
 
 from ._libpq import Row, Session, SessionOver
-from ._steps import Asker, Patience, Steps, Unanswered
+from ._steps import Patience, Steps, Unanswered, Wanted
 
 __all__ = ["LONGEST", "SessionLock", "lock_key"]
 
@@ -32,8 +32,8 @@ WEIGHT = 4096
 MARGIN = 131072
 """Bytes by which the log may be behind on disk, for a fence that nothing can take back."""
 
-PAGE = 4096
-"""Bytes of the smallest page of the log."""
+PAGE = 1024
+"""Bytes of the smallest page that the log can have."""
 
 # Nothing of it is done unless the lock is taken, and the fence is drawn after that: how far the log
 # is on disk, and a place in it that nobody else gets, that of a message for nobody.
@@ -60,9 +60,8 @@ SELECT CASE WHEN pg_try_advisory_lock($1::int8) THEN
 END
 """
 
-TRIES = {None: TRY % OF_EITHER, False: TRY % OF_THE_LOG, True: TRY % OF_AURORA}
-"""What to try in a session by whether it is one with Aurora, as far as that is known: the server
-makes everything ready that stands in a statement, wanted or not."""
+# The server makes everything ready that stands in a statement, wanted or not.
+TRY_EITHER, TRY_THE_LOG, TRY_AURORA = (TRY % of for of in (OF_EITHER, OF_THE_LOG, OF_AURORA))
 
 # A message that belongs to the transaction: the commit waits until the log so far is on disk, and
 # where a standby must have it, there too.
@@ -101,7 +100,14 @@ def lock_key(name: str) -> int:
     return int.from_bytes(digest, "big", signed=True)
 
 
-class SessionLock(Asker):
+def statement_for(session: Session) -> bytes:
+    """Return what tries to take a lock in a session."""
+    if session.is_aurora is None:
+        return TRY_EITHER
+    return TRY_AURORA if session.is_aurora else TRY_THE_LOG
+
+
+class SessionLock(Wanted):
     """What one token has of the server. Only who has its `turn` calls its methods."""
 
     def __init__(self, name: str, token: str, get_session: Opener) -> None:
@@ -128,8 +134,7 @@ class SessionLock(Asker):
     def take(self, ttl: float, patience: Patience) -> Steps[int | None]:
         """Return the fence of the grant that there is from now on, or None."""
         try:
-            if self.session is not None:
-                yield from self._settle(patience)
+            yield from self._settle(patience)
             if self._fence is None or not (yield from self.keep(ttl, patience)):
                 if self._lost is not None:
                     yield from self._end_lost(patience)
@@ -138,7 +143,7 @@ class SessionLock(Asker):
                     session = self.session = yield from self._get_session(patience)
                 self._is_trying, self.ttl = True, ttl
                 values = [self._key, self._token, milliseconds(ttl)]
-                row = yield from session.ask(TRIES[session.is_aurora], values, patience)
+                row = yield from session.ask(statement_for(session), values, patience)
                 self._learn(session, row)
             fence = self._fence
             if fence is None:
@@ -176,8 +181,7 @@ class SessionLock(Asker):
         """
         had_one = self._fence is not None
         try:
-            if self.session is not None:
-                yield from self._settle(grace)
+            yield from self._settle(grace)
         except (Unanswered, psycopg.Error):
             # There may be a lock behind that answer. To end the session is quicker than to wait.
             self.drop()

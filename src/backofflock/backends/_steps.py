@@ -20,11 +20,11 @@ from ..distributed._calls import in_worker_thread
 
 __all__ = [
     "SLICE",
-    "Asker",
     "Patience",
     "Steps",
     "Turn",
     "Unanswered",
+    "Wanted",
     "Wire",
     "in_task",
     "in_thread",
@@ -72,8 +72,8 @@ Steps: TypeAlias = Generator[Wait | Callable[[], Any], Any, T]
 """A request: it yields its steps, is sent their answers, and returns its own."""
 
 
-class Asker:
-    """One who waits for answers."""
+class Wanted:
+    """Something that answers are waited for, until it is unwanted."""
 
     def __init__(self) -> None:
         self.is_unwanted = False
@@ -83,15 +83,15 @@ class Asker:
 class Patience:
     """How long to wait: until a time of `time.monotonic`, or until the answer is unwanted."""
 
-    __slots__ = ("_asker", "until")
+    __slots__ = ("_wanted", "until")
 
-    def __init__(self, until: float, asker: Asker) -> None:
+    def __init__(self, until: float, wanted: Wanted) -> None:
         self.until = until
-        self._asker = asker
+        self._wanted = wanted
 
     def left(self) -> float:
         """Return how many seconds are left; raise `Unanswered` if it is over."""
-        if self._asker.is_unwanted:
+        if self._wanted.is_unwanted:
             raise Unanswered("it was given up, for a release or the end")
         left = self.until - monotonic()
         if left <= 0:
@@ -100,7 +100,7 @@ class Patience:
 
     def share(self, parts: int) -> Patience:
         """Return one part of what is left."""
-        return Patience(monotonic() + self.left() / parts, self._asker)
+        return Patience(monotonic() + self.left() / parts, self._wanted)
 
     def wait(self, awaited: Awaited) -> Steps[None]:
         """Wait for something; raise `Unanswered` if it is over."""

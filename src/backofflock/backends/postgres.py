@@ -18,7 +18,7 @@ from ..leases import AsyncBackend, Busy, Grant
 from ._closing import Closing
 from ._libpq import Session, SessionOver, parsed, reason_of, shown
 from ._session_lock import LONGEST, SessionLock, lock_key
-from ._steps import SLICE, Asker, Patience, Steps, Turn, Unanswered, in_task, in_thread
+from ._steps import SLICE, Patience, Steps, Turn, Unanswered, Wanted, in_task, in_thread
 from ._tokens import Recent
 
 __all__ = ["PostgresBackend", "lock_key"]
@@ -88,8 +88,8 @@ class PostgresBackend(Closing):
         self._max_idle = max_idle
         self._parameters = parsed(conninfo)
         self._is_closed = False
-        self._asker = Asker()
-        """Of what is wanted until the end."""
+        self._wanted = Wanted()
+        """All of it, until it is closed."""
         self._begin()
         _backends.add(self)
 
@@ -109,7 +109,7 @@ class PostgresBackend(Closing):
     # -- the three calls ---------------------------------------------------------------------------
 
     def try_acquire(self, name: str, token: str, ttl: float) -> Grant | Busy:
-        """Give the lock to `token` unless another has it: one request, and maybe to connect."""
+        """Give the lock to `token` unless another has it: one request, two to harden it."""
         return in_thread(self._acquiring(name, token, ttl))
 
     def renew(self, name: str, token: str, ttl: float) -> bool:
@@ -177,8 +177,8 @@ class PostgresBackend(Closing):
             now = monotonic()
             lock.forget_at = now + 2 * self._request_timeout + lock.ttl
             self._doubtful[key] = lock
-        patience = Patience(now + self._request_timeout, self._asker)
-        grace = Patience(min(now + GRACE, patience.until), self._asker)
+        patience = Patience(now + self._request_timeout, self._wanted)
+        grace = Patience(min(now + GRACE, patience.until), self._wanted)
         if not lock.turn.acquire(blocking=False):
             yield from self._wait_for_last_turn(lock, grace)
         with _Call(self, lock, "release"):
@@ -208,7 +208,7 @@ class PostgresBackend(Closing):
             yield from grace.wait(turn)
         except Unanswered:
             lock.is_unwanted = True
-            latest = Patience(monotonic() + self._request_timeout, Asker())
+            latest = Patience(monotonic() + self._request_timeout, Wanted())
             try:
                 yield from latest.wait(turn)
             except Unanswered:
@@ -265,7 +265,7 @@ class PostgresBackend(Closing):
     def close(self) -> None:
         """End all connections, which frees all locks. It may be called more than once."""
         with self._mutex:
-            self._is_closed = self._asker.is_unwanted = True
+            self._is_closed = self._wanted.is_unwanted = True
             locks, idle = list(self._locks.values()), self._idle
             self._locks, self._doubtful, self._idle = {}, {}, []
         for lock in locks:

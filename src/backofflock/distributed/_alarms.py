@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import threading
+import traceback
 from asyncio import AbstractEventLoop, BaseEventLoop, TimerHandle
 from collections.abc import Callable
 from heapq import heapify, heappop, heappush
@@ -135,7 +136,10 @@ class ThreadAlarms(_Alarms):
             with self._mutex:
                 due = self._pop_due(monotonic())
             for alarm in due:
-                alarm.ring()
+                try:
+                    alarm.ring()
+                except Exception:  # of somebody's logging handler, say
+                    traceback.print_exc()
             left = self._rings_at - monotonic()  # it may move: then the wait is over at once
             self._unchanged.acquire(timeout=min(max(left, 0.0), threading.TIMEOUT_MAX))
 

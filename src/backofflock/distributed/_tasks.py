@@ -156,11 +156,13 @@ class DistributedLock(DistributedFace):
         gate, ticket = self._gate, urandom(16).hex()
         if gate.holder is task:
             raise self._reentered(label)
-        calls = self._calls_on("asyncio" if isinstance(task, asyncio.Task) else "trio")
+        of_asyncio = isinstance(task, asyncio.Task)
+        calls = self._calls_on("asyncio" if of_asyncio else "trio")
         waits = gate.locked()
         pursuit: Pursuit | None = None
         try:
-            if not gate._contention.try_take(None, None, 0.0):
+            # On trio by way of a checkpoint, also where it is free.
+            if not (of_asyncio and gate._contention.try_take(None, None, 0.0)):
                 await gate._enter(at_gate(limits), observer(self._on_wait))
             gate.ticket = ticket
             pursuit = self._pursuit(task, label, ticket, limits, since)
