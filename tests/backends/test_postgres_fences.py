@@ -7,11 +7,12 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import count
+from itertools import count, pairwise
 
 import pytest
 
 from backofflock import BackendUnavailable, Busy, Grant
+from backofflock.backends._session_lock import BLOCK
 from backofflock.backends.postgres import PostgresBackend
 
 from .fleet import new_name
@@ -100,6 +101,17 @@ def promote_it(server: PostgresServer) -> None:
 CRASHES = [restart, kill_a_session, promote_it]
 
 
+def test_no_grant_has_a_fence_of_another(backend: PostgresBackend) -> None:
+    grants = []
+    for i in range(200):  # quickly, so that next to nothing else is written
+        grant = backend.try_acquire("orders", f"{i}", 30.0)
+        assert isinstance(grant, Grant)
+        assert backend.release("orders", f"{i}")
+        grants.append(grant)
+    for earlier, later in pairwise(grants):
+        assert earlier.last == earlier.fence + BLOCK - 1 < later.fence
+
+
 @pytest.mark.parametrize("crash", CRASHES)
 def test_fences_grow_over_a_crash(
     server: PostgresServer, backend: PostgresBackend, crash: Callable[[PostgresServer], None]
@@ -169,4 +181,4 @@ def test_a_server_that_does_not_tell_how_far_its_log_is(
         assert server.value(NOT_ON_DISK) == 0
         restart(server)
     assert fences == sorted(set(fences))
-    assert fences[-1] < server.value("SELECT pg_current_xact_id()::text::int8")
+    assert fences[-1] < BLOCK * server.value("SELECT pg_current_xact_id()::text::int8")

@@ -23,7 +23,7 @@ SECTIONS = 100
 TTL = 2.0
 
 
-@pytest.mark.parametrize("server", ["redis"], indirect=True)
+@pytest.mark.parametrize("server", ["redis", "postgres"], indirect=True)
 @pytest.mark.parametrize(**by_host(ON_ASYNCIO, ON_TRIO, ON_THREADS))
 @pytest.mark.timeout(180)
 def test_two_processes_of_which_one_is_killed(server: Server, host: Host, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ import psycopg
 from ._libpq import Row, Session, SessionOver
 from ._steps import Patience, Steps, Unanswered, Wanted
 
-__all__ = ["LONGEST", "SessionLock", "lock_key"]
+__all__ = ["BLOCK", "LONGEST", "SessionLock", "lock_key"]
 
 Opener: TypeAlias = Callable[[Patience], Steps[Session]]
 
@@ -35,6 +35,10 @@ MARGIN = 131072
 PAGE = 1024
 """Bytes of the smallest page that the log can have."""
 
+BLOCK = 32
+"""Fences of one grant: so often it changes hands, for the two requests that it takes. There is no
+other place within so few bytes: a message has more."""
+
 # Nothing of it is done unless the lock is taken, and the fence is drawn after that: how far the log
 # is on disk, and a place in it that nobody else gets, that of a message for nobody.
 OF_THE_LOG = b"""
@@ -43,9 +47,12 @@ OF_THE_LOG = b"""
 """
 
 # Aurora does not tell how far its log is; a transaction id has to do there, and always be hardened.
-OF_AURORA = b"""
-    '0/0', '0/0'::pg_lsn + pg_current_xact_id()::text::numeric, false
+OF_AURORA = (
+    b"""
+    '0/0', '0/0'::pg_lsn + %d * pg_current_xact_id()::text::numeric, false
 """
+    % BLOCK
+)
 
 OF_EITHER = b"""
     CASE WHEN to_regproc('pg_catalog.aurora_version') IS NULL
@@ -132,7 +139,7 @@ class SessionLock(Wanted):
         """Process of a session that may have the lock, and cannot be used any more."""
 
     def take(self, ttl: float, patience: Patience) -> Steps[int | None]:
-        """Return the fence of the grant that there is from now on, or None."""
+        """Return the first fence of the grant that there is from now on, or None."""
         try:
             yield from self._settle(patience)
             if self._fence is None or not (yield from self.keep(ttl, patience)):

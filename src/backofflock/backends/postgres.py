@@ -17,7 +17,7 @@ from ..errors import BackendRefused, BackendUnavailable
 from ..leases import AsyncBackend, Busy, Grant
 from ._closing import Closing
 from ._libpq import Session, SessionOver, parsed, reason_of, shown
-from ._session_lock import LONGEST, SessionLock, lock_key
+from ._session_lock import BLOCK, LONGEST, SessionLock, lock_key
 from ._steps import SLICE, Patience, Steps, Turn, Unanswered, Wanted, in_task, in_thread
 from ._tokens import Recent
 
@@ -149,7 +149,9 @@ class PostgresBackend(Closing):
                 fence = yield from lock.take(ttl, patience)
             if lock.is_over:
                 raise Unanswered(RELEASED)
-        return Busy() if fence is None else Grant(fence, min(ttl, LONGEST / 1000))
+        if fence is None:
+            return Busy()
+        return Grant(fence, min(ttl, LONGEST / 1000), fence + BLOCK - 1)
 
     def _renewing(self, name: str, token: str, ttl: float) -> Steps[bool]:
         lock = self._locks.get((name, token))
