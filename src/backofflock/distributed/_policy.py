@@ -192,7 +192,8 @@ def _interval(ttl: float, draw: Callable[[], float]) -> float:
 
 def keeping_begins_in(lease: Lease, ttl: float, until: float) -> float:
     """Return the seconds for which `keep` would do nothing but nap: nobody needs it before."""
-    now = clock()
-    end = lease.lost.deadline
-    due = end if now >= until else min(lease.renewed + min(ttl, lease.ttl) / 4, end)
-    return min(max(0.0, due - now), DAY)
+    now, end = clock(), lease.lost.deadline
+    due = end
+    if now < until:
+        due = lease.renewed + (min(lease.ttl, ttl)) / 4
+    return min(max(0.0, (min(end, due)) - now), DAY)

@@ -6,7 +6,6 @@ import asyncio
 from functools import partial
 from os import urandom
 from types import TracebackType
-from typing import cast
 
 import anyio.lowlevel
 
@@ -157,8 +156,9 @@ class DistributedLock(DistributedFace):
         if gate.holder is task:
             raise self._reentered(label)
         of_asyncio = isinstance(task, asyncio.Task)
-        calls = self._calls_on("asyncio" if of_asyncio else "trio")
-        waits = gate.locked()
+        host = "asyncio" if of_asyncio else "trio"
+        calls = self._calls.get(host) or self._calls_on(host)
+        waits = not gate._key
         pursuit: Pursuit | None = None
         try:
             # On trio by way of a checkpoint, also where it is free.
@@ -176,9 +176,7 @@ class DistributedLock(DistributedFace):
             raise
 
     def _calls_on(self, host: str) -> AsyncBackend:
-        calls = self._calls.get(host)
-        if calls is None:
-            calls = self._calls[host] = calls_in_tasks(self._backend, host)
+        calls = self._calls[host] = calls_in_tasks(self._backend, host)
         return calls
 
     async def _pursue(
@@ -212,13 +210,13 @@ class DistributedLock(DistributedFace):
             gate.heirloom = None
             self._note_answer(heirloom, *answer)
         steps = pursuit.steps()
-        lease = await drive(steps, next(steps), calls, self._name, pursuit.token, self._ttl)
-        return cast("Lease", lease)
+        lease: Lease = await drive(steps, next(steps), calls, self._name, pursuit.token, self._ttl)
+        return lease
 
     async def _renew(self, lease: Lease) -> str:
         """Keep a lease until it is lost; return why."""
         steps = self._keeping(lease)
-        calls = self._calls_on("trio" if running_asyncio_task() is None else "asyncio")
+        calls = self._calls["trio" if running_asyncio_task() is None else "asyncio"]
         reason: str = await drive(steps, next(steps), calls, self._name, lease.token, self._ttl)
         return reason
 

@@ -127,7 +127,7 @@ class ThreadDistributedLock(DistributedFace):
             raise self._reentered(me.name)
         if in_event_loop():
             self._refuse_to_stall(stacklevel=4)
-        waits = gate.locked()
+        waits = not gate._key
         pursuit: Pursuit | None = None
         try:
             if not gate._contention.try_take(None, None, 0.0):
@@ -169,9 +169,9 @@ class ThreadDistributedLock(DistributedFace):
             answer = give_back_in_thread(backend, self._name, heirloom.token, self._request_timeout)
             gate.heirloom = None
             self._note_answer(heirloom, *answer)
-        steps = pursuit.steps()
-        lease = drive_in_thread(steps, next(steps), backend, self._name, pursuit.token, self._ttl)
-        return cast("Lease", lease)
+        steps, token = pursuit.steps(), pursuit.token
+        lease: Lease = drive_in_thread(steps, next(steps), backend, self._name, token, self._ttl)
+        return lease
 
     def _renew(self, lease: Lease, sleep: Callable[[float], bool]) -> str:
         """Keep a lease until it is lost, and return why, or until `sleep` returns True."""
