@@ -30,26 +30,28 @@ WEIGHT = 4096
 """What a byte of the write-ahead log counts for that is on disk, in a fence: see `Fence`."""
 
 MARGIN = 131072
-"""Bytes by which the log may be behind on disk, for a fence that nothing can take back."""
-
-PAGE = 1024
-"""Bytes of the smallest page that the log can have."""
+"""Bytes by which the log may be behind on disk, for a fence that a crash cannot take back."""
 
 BLOCK = 32
 """Fences of one grant: so often it changes hands, for the two requests that it takes. There is no
 other place within so few bytes: a message has more."""
 
 # Nothing of it is done unless the lock is taken, and the fence is drawn after that: how far the log
-# is on disk, and a place in it that nobody else gets, that of a message for nobody.
+# is on disk, and a place in it that nobody else gets, that of a message for nobody. A message that
+# belongs to the transaction hardens the fence: the commit waits until the log so far is on disk,
+# and where a standby must have it, there too. It is not always needed, see `Fence`.
 OF_THE_LOG = b"""
     pg_current_wal_flush_lsn(), pg_logical_emit_message(false, 'backofflock', ''),
-    current_setting('synchronous_standby_names') = ''
+    CASE WHEN current_setting('synchronous_standby_names') <> ''
+           OR pg_current_wal_flush_lsn()::text LIKE '%000'
+         THEN pg_logical_emit_message(true, 'backofflock', '') ELSE '0/0' END
 """
 
-# Aurora does not tell how far its log is; a transaction id has to do there, and always be hardened.
+# Aurora does not tell how far its log is; a transaction id has to do there.
 OF_AURORA = (
     b"""
-    '0/0', '0/0'::pg_lsn + %d * pg_current_xact_id()::text::numeric, false
+    '0/0', '0/0'::pg_lsn + %d * pg_current_xact_id()::text::numeric,
+    pg_logical_emit_message(true, 'backofflock', '')
 """
     % BLOCK
 )
@@ -70,8 +72,6 @@ END
 # The server makes everything ready that stands in a statement, wanted or not.
 TRY_EITHER, TRY_THE_LOG, TRY_AURORA = (TRY % of for of in (OF_EITHER, OF_THE_LOG, OF_AURORA))
 
-# A message that belongs to the transaction: the commit waits until the log so far is on disk, and
-# where a standby must have it, there too.
 HARDEN = b"SELECT pg_logical_emit_message(true, 'backofflock', '')"
 
 # The token tells a session from others that a proxy may put in its place.
@@ -286,19 +286,20 @@ class Fence:
     yet are given out again. But before the server lets anybody in, it adds a record of 48 bytes at
     the least. In a fence these weigh more than the `MARGIN` between the log on disk and the place.
 
-    Otherwise it has to be hardened before anybody gets it: the log is put on disk up to the place.
-    So it is where a standby must have it, for a failover; and at the end of a page, as only there
-    the log on disk may end in the midst of a record, which is no use after a crash.
+    Where there is more between them it has to be hardened before anybody gets it: the log is put on
+    disk up to the place. `TRY_THE_LOG` has done so where a standby must have it, for a failover;
+    and at the end of a page, of 4 KiB or more, as only there the log on disk may end in the midst
+    of a record, which is no use after a crash.
     """
 
     __slots__ = ("is_hard", "is_of_aurora", "number")
 
     def __init__(self, answer: bytes) -> None:
-        on_disk, place, needs_no_standby, _ = answer.split(b" ", 3)
+        on_disk, place, hardened, _ = answer.split(b" ", 3)
         written, end = position(on_disk), position(place)
         self.is_of_aurora = not written
         self.number = WEIGHT * written + end
-        self.is_hard = needs_no_standby == b"t" and end - written <= MARGIN and written % PAGE != 0
+        self.is_hard = end - written <= MARGIN or hardened != b"0/0"
         """Whether no crash and no failover can take it back."""
 
 

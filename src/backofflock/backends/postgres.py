@@ -109,7 +109,7 @@ class PostgresBackend(Closing):
     # -- the three calls ---------------------------------------------------------------------------
 
     def try_acquire(self, name: str, token: str, ttl: float) -> Grant | Busy:
-        """Give the lock to `token` unless another has it: one request, two to harden it."""
+        """Give the lock to `token` unless another has it: one request, and maybe to connect."""
         return in_thread(self._acquiring(name, token, ttl))
 
     def renew(self, name: str, token: str, ttl: float) -> bool:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from asyncio import CancelledError
+from asyncio import CancelledError, current_task
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 import anyio
 
-from .._hosts import running_asyncio_task
 from ._alarms import alarms_of
 
 __all__ = ["within"]
@@ -23,7 +22,10 @@ async def within(seconds: float | None, call: Coroutine[Any, Any, T]) -> T:
     """
     if seconds is None:
         return await call
-    task = running_asyncio_task()
+    try:
+        task = current_task()
+    except RuntimeError:
+        task = None
     if task is None:
         with anyio.fail_after(seconds):
             return await call
