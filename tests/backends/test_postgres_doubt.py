@@ -115,7 +115,7 @@ def test_a_release_under_way_waits_for_the_answer_of_a_renewal(
         lock = backend._locks[name, "a"]
         with stopped(session):
             renewing = in_thread(partial(backend.renew, name, "a", 30.0))
-            eventually(lock.turn.locked, "the renewal is under way")
+            eventually(lambda: not lock.turn.key, "the renewal is under way")
             releasing = in_thread(partial(backend.release, name, "a"))
             eventually(lambda: lock.is_over, "and the release")
             time.sleep(4 * SLICE)  # time enough to end the renewal, if it were to be ended

@@ -74,8 +74,8 @@ def test_close_ends_what_is_under_way(server: PostgresServer) -> None:
             in_thread(partial(backend.try_acquire, "held", "b", 30.0)),
         ]
         for token in ("a", "b"):
-            lock = backend._locks["held", token]
-            eventually(lock.turn.locked, "it is under way")
+            turn = backend._locks["held", token].turn
+            eventually(lambda turn=turn: not turn.key, "it is under way")  # type: ignore[misc]
         calls.append(in_thread(partial(backend.release, "held", "a")))
         began = time.monotonic()
         backend.close()

@@ -7,7 +7,6 @@ twice by one session, which would then have to release it twice.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from functools import lru_cache
 from hashlib import blake2b
@@ -17,7 +16,7 @@ from typing import TypeAlias
 import psycopg
 
 from ._libpq import Row, Session, SessionOver
-from ._steps import Patience, Steps, Unanswered, Wanted
+from ._steps import Patience, Steps, Turn, Unanswered, Wanted
 
 __all__ = ["BLOCK", "LONGEST", "SessionLock", "lock_key"]
 
@@ -123,7 +122,7 @@ class SessionLock(Wanted):
         self._key = b"%d" % self._number
         self._token = token.encode()
         self._get_session = get_session
-        self.turn = threading.Lock()
+        self.turn = Turn()
         self.session: Session | None = None
         self.is_over = False
         """Whether the token was released: it gets nothing any more."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import select
-import threading
+import time
+from collections import deque
 from collections.abc import Callable, Generator
 from functools import partial
 from time import monotonic
@@ -36,7 +37,7 @@ SLICE = 0.05
 """Seconds after which a wait looks whether it is still wanted."""
 
 PAUSE = 0.005
-"""Seconds between two looks of a task at what tells nobody when it comes."""
+"""Seconds between two looks at what tells nobody when it comes."""
 
 
 class Unanswered(Exception):
@@ -149,23 +150,24 @@ class Wire:
 
 
 class Turn:
-    """That nobody else has a lock of `threading`; it has been taken then."""
+    """What one at a time has. To take it is ``del turn.key[0]``, see `_key`: no call is made."""
 
-    __slots__ = ("_lock",)
+    __slots__ = ("key",)
 
-    def __init__(self, lock: threading.Lock) -> None:
-        self._lock = lock
+    def __init__(self) -> None:
+        self.key = deque((None,))
 
     def wait(self, seconds: float) -> bool:
-        """Wait for some seconds; return whether it is so."""
-        return self._lock.acquire(timeout=seconds)
+        """Wait for some seconds until it is free; return whether it is so."""
+        if not self.key:
+            time.sleep(min(seconds, PAUSE))
+        return bool(self.key)
 
     async def wait_in_task(self, seconds: float) -> bool:
-        """Do so in a task, which must not leave a thread behind that takes it later."""
-        if not self._lock.acquire(blocking=False):
+        """Do so in a task."""
+        if not self.key:
             await asyncio.sleep(min(seconds, PAUSE))
-            return self._lock.acquire(blocking=False)
-        return True
+        return bool(self.key)
 
 
 def in_thread(steps: Steps[T]) -> T:

@@ -6,8 +6,7 @@ import os
 import threading
 from functools import partial
 from time import monotonic
-from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from weakref import WeakSet
 
 import psycopg
@@ -18,10 +17,12 @@ from ..leases import AsyncBackend, Busy, Grant
 from ._closing import Closing
 from ._libpq import Session, SessionOver, parsed, reason_of, shown
 from ._session_lock import BLOCK, LONGEST, SessionLock, lock_key
-from ._steps import SLICE, Patience, Steps, Turn, Unanswered, Wanted, in_task, in_thread
+from ._steps import SLICE, Patience, Steps, Unanswered, Wanted, in_task, in_thread
 from ._tokens import Recent
 
 __all__ = ["PostgresBackend", "lock_key"]
+
+T = TypeVar("T")
 
 OLDEST = 140000
 """The first version with ``idle_session_timeout``."""
@@ -136,19 +137,20 @@ class PostgresBackend(Closing):
                 lock = SessionLock(name, token, self._session)
                 self._locks[name, token] = lock
         patience = self._patience(lock)
-        if not lock.turn.acquire(blocking=False):
-            yield from self._wait_for_turn(lock, "try_acquire")
-        with _Call(self, lock, "try_acquire"):
-            try:
-                fence = yield from lock.take(ttl, patience)
-            except SessionOver as over:
-                lock.drop(over)
-                if over.is_doubtful:
-                    raise
-                # It had ended before, as one that was idle for long may have.
-                fence = yield from lock.take(ttl, patience)
-            if lock.is_over:
-                raise Unanswered(RELEASED)
+        taking = self._taking(lock, ttl, patience)
+        return (yield from self._in_turn(lock, "try_acquire", taking, patience))
+
+    def _taking(self, lock: SessionLock, ttl: float, patience: Patience) -> Steps[Grant | Busy]:
+        try:
+            fence = yield from lock.take(ttl, patience)
+        except SessionOver as over:
+            lock.drop(over)
+            if over.is_doubtful:
+                raise
+            # It had ended before, as one that was idle for long may have.
+            fence = yield from lock.take(ttl, patience)
+        if lock.is_over:
+            raise Unanswered(RELEASED)
         if fence is None:
             return Busy()
         return Grant(fence, min(ttl, LONGEST / 1000), fence + BLOCK - 1)
@@ -158,15 +160,16 @@ class PostgresBackend(Closing):
         if lock is None or lock.is_over:
             return False
         patience = self._patience(lock)
-        if not lock.turn.acquire(blocking=False):
-            yield from self._wait_for_turn(lock, "renew")
-        with _Call(self, lock, "renew"):
-            try:
-                return (yield from lock.keep(ttl, patience))
-            except SessionOver as over:
-                # Whatever the server knows of that: nobody will ever renew it again.
-                lock.drop(over)
-                return False
+        keeping = self._keeping(lock, ttl, patience)
+        return (yield from self._in_turn(lock, "renew", keeping, patience))
+
+    def _keeping(self, lock: SessionLock, ttl: float, patience: Patience) -> Steps[bool]:
+        try:
+            return (yield from lock.keep(ttl, patience))
+        except SessionOver as over:
+            # Whatever the server knows of that: nobody will ever renew it again.
+            lock.drop(over)
+            return False
 
     def _releasing(self, name: str, token: str) -> Steps[bool]:
         key = name, token
@@ -181,14 +184,17 @@ class PostgresBackend(Closing):
             self._doubtful[key] = lock
         patience = Patience(now + self._request_timeout, self._wanted)
         grace = Patience(min(now + GRACE, patience.until), self._wanted)
-        if not lock.turn.acquire(blocking=False):
-            yield from self._wait_for_last_turn(lock, grace)
-        with _Call(self, lock, "release"):
-            was_held = yield from lock.give_back(patience, grace)
-            with self._mutex:
-                self._doubtful.pop(key, None)
-                self._locks.pop(key, None)
-            return was_held
+        giving_back = self._giving_back(key, lock, patience, grace)
+        return (yield from self._in_turn(lock, "release", giving_back, grace))
+
+    def _giving_back(
+        self, key: tuple[str, str], lock: SessionLock, patience: Patience, grace: Patience
+    ) -> Steps[bool]:
+        was_held = yield from lock.give_back(patience, grace)
+        with self._mutex:
+            self._doubtful.pop(key, None)
+            self._locks.pop(key, None)
+        return was_held
 
     # -- turns and connections ---------------------------------------------------------------------
 
@@ -196,25 +202,50 @@ class PostgresBackend(Closing):
         """Return how long a call waits that a release, or the end, makes useless."""
         return Patience(monotonic() + self._request_timeout, lock)
 
-    def _wait_for_turn(self, lock: SessionLock, call: str) -> Steps[None]:
-        """Wait until no other call uses the session of a token."""
-        try:
-            yield from self._patience(lock).wait(Turn(lock.turn))
-        except Unanswered:
-            raise BackendUnavailable(str(self), call, ANOTHER) from None
+    def _in_turn(self, lock: SessionLock, call: str, act: Steps[T], patience: Patience) -> Steps[T]:
+        """Do it while no other call uses the session of the token, and leave the lock in order.
 
-    def _wait_for_last_turn(self, lock: SessionLock, grace: Patience) -> Steps[None]:
-        """Do so for a release, which ends what is under way if that takes long."""
-        turn = Turn(lock.turn)
+        Translates what it raises.
+        """
+        has_turn = False
         try:
-            yield from grace.wait(turn)
+            while not has_turn:
+                try:
+                    del lock.turn.key[0]
+                    has_turn = True
+                except IndexError:
+                    yield from self._wait_for_turn(lock, call, patience)
+            if lock.is_over and call != "release":
+                raise Unanswered(RELEASED)
+            return (yield from act)
+        except (Unanswered, SessionOver, psycopg.Error) as error:
+            if has_turn and isinstance(error, SessionOver) and call != "release":
+                lock.drop(error)
+            raise self._translated(call, error) from error
+        finally:
+            try:
+                act.close()
+                if has_turn and call == "release" and (session := lock.part()) is not None:
+                    self._put_away(session)
+                if has_turn and self._is_closed:
+                    lock.drop()
+            finally:
+                if has_turn:
+                    lock.turn.key.append(None)
+
+    def _wait_for_turn(self, lock: SessionLock, call: str, patience: Patience) -> Steps[None]:
+        """Wait until nobody has the turn. A release ends what is under way if that takes long."""
+        try:
+            yield from patience.wait(lock.turn)
         except Unanswered:
+            if call != "release":
+                raise Unanswered(ANOTHER) from None
             lock.is_unwanted = True
             latest = Patience(monotonic() + self._request_timeout, Wanted())
             try:
-                yield from latest.wait(turn)
+                yield from latest.wait(lock.turn)
             except Unanswered:
-                raise BackendUnavailable(str(self), "release", ANOTHER) from None
+                raise Unanswered(ANOTHER) from None
 
     def _session(self, patience: Patience) -> Steps[Session]:
         """Return a session that was idle, or a new one."""
@@ -277,9 +308,14 @@ class PostgresBackend(Closing):
         latest = monotonic() + 2 * SLICE
         for lock in locks:
             # What is under way elsewhere ends by itself, and then its session does.
-            if lock.turn.acquire(timeout=max(0.0, latest - monotonic())):
-                lock.drop()
-                lock.turn.release()
+            while monotonic() < latest and not lock.turn.wait(SLICE):
+                pass
+            try:
+                del lock.turn.key[0]
+            except IndexError:
+                continue
+            lock.drop()
+            lock.turn.key.append(None)
 
     def __str__(self) -> str:
         return shown(self._parameters)
@@ -291,43 +327,6 @@ class PostgresBackend(Closing):
         for session in list(self._sessions):
             session.disown()
         self._begin()
-
-
-class _Call:
-    """One call, while it has the turn: translates what it raises, and leaves the lock in order."""
-
-    __slots__ = ("_backend", "_lock", "_name")
-
-    def __init__(self, backend: PostgresBackend, lock: SessionLock, name: str) -> None:
-        self._backend = backend
-        self._lock = lock
-        self._name = name
-
-    def __enter__(self) -> None:
-        if self._lock.is_over and self._name != "release":
-            self._lock.turn.release()
-            raise BackendUnavailable(str(self._backend), self._name, RELEASED)
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        backend, lock = self._backend, self._lock
-        try:
-            if self._name == "release":
-                session = lock.part()
-                if session is not None:
-                    backend._put_away(session)
-            elif isinstance(error, SessionOver):
-                lock.drop(error)
-            if backend._is_closed:
-                lock.drop()
-        finally:
-            lock.turn.release()
-        if isinstance(error, (Unanswered, SessionOver, psycopg.Error)):
-            raise backend._translated(self._name, error) from error
 
 
 class _InTasks:
