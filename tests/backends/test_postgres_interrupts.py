@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from functools import partial
 
@@ -11,6 +10,7 @@ import pytest
 from backofflock import BackendUnavailable, Busy
 from backofflock.backends.postgres import PostgresBackend
 
+from ..striking import strike
 from .fleet import new_name
 from .postgres_sessions import advisory_locks, deserted, granted
 from .servers.base import Server
@@ -23,35 +23,12 @@ CALLS: dict[str, Call] = {
     "renew": lambda backend, name: backend.renew(name, "a", 30.0),
     "release": lambda backend, name: backend.release(name, "a"),
 }
-EVENTS = ("call", "c_return")
-"""Where CPython looks for signals: as a function of Python begins, and after any other."""
 
 
 @pytest.fixture
 def server(server_of: Callable[[str], Server]) -> PostgresServer:
     """Return the server that all tests share, with nobody on it."""
     return deserted(server_of("postgres"))
-
-
-def struck(act: Callable[[], object], at: int) -> bool:
-    """Interrupt a call at one of its events; return False if it has not so many."""
-    left = at
-
-    def strike(_frame: object, event: str, _arg: object) -> None:
-        nonlocal left
-        if event in EVENTS:
-            left -= 1
-            if not left:
-                raise KeyboardInterrupt
-
-    sys.setprofile(strike)
-    try:
-        act()
-    except KeyboardInterrupt:
-        pass
-    finally:
-        sys.setprofile(None)
-    return left <= 0
 
 
 def give_back(backend: PostgresBackend, name: str) -> None:
@@ -71,7 +48,7 @@ def test_interrupted_anywhere_the_token_can_be_released(server: PostgresServer, 
             name = new_name("interrupted")
             if call != "acquire":
                 granted(backend.try_acquire(name, "a", 30.0))
-            was_struck = struck(partial(CALLS[call], backend, name), at)
+            was_struck = strike(partial(CALLS[call], backend, name), at)
             give_back(backend, name)
             other = backend.try_acquire(name, "b", 30.0)
             assert other != Busy(), f"it was not released, at event {at}"

@@ -25,11 +25,12 @@ from backofflock.distributed import _alarms
 from backofflock.distributed._gate import Gate
 from backofflock.leases import Lease
 
+from ..striking import strike
 from . import memory
 from .handing import Lock, assert_free, store_of, waiting
 from .hosts import on_each_host, run, unhandled, until
 from .memory import AsyncMemory, Memory, Store
-from .test_interrupts import strike
+from .test_interrupts import OURS
 
 # -- cancels ---------------------------------------------------------------------------------------
 
@@ -330,7 +331,7 @@ def test_a_release_that_is_interrupted_at_every_place() -> None:
         lease = lock.acquire()
         with a_thread(heir):
             memory.until(waiting(lock, 1))
-            struck = strike(lock.release, at)
+            struck = strike(lock.release, at, OURS)
             if lock.lease is lease:
                 assert struck
                 lock.release()
@@ -364,7 +365,7 @@ def test_an_heir_that_is_interrupted_at_every_place() -> None:
 
         with a_thread(holder):
             assert held.wait(20)
-            struck = strike(inherit, at)
+            struck = strike(inherit, at, OURS)
             over.set()
             if got:
                 lock.release()

@@ -1,15 +1,11 @@
 """Risk: a KeyboardInterrupt strikes between two instructions and the lock stays taken for ever.
 
-CPython looks for signals when a function begins and when a call of C returns. A profile function is
-called at these very places; the one of these tests raises at the n-th of them, for every n.
+These tests interrupt each use at the n-th place where a signal can, for every n.
 """
 
 from __future__ import annotations
 
-import sys
 import threading
-from collections.abc import Callable
-from types import FrameType
 from typing import Any
 
 import pytest
@@ -17,9 +13,11 @@ import pytest
 from backofflock import LeaseLost, ThreadDistributedLock
 from backofflock.distributed import _alarms
 
+from ..striking import strike
 from . import memory
 from .memory import Memory
 
+# Without the generators of _policy.py: what strikes as one is disposed of cannot go anywhere.
 OURS = tuple(
     f"backofflock/{name}.py"
     for name in (
@@ -32,32 +30,6 @@ OURS = tuple(
         "leases",
     )
 )
-
-
-# Without the generators of _policy.py: what strikes as one is disposed of cannot go anywhere.
-
-
-def strike(act: Callable[[], object], at: int) -> bool:
-    """Raise KeyboardInterrupt at the `at`-th chance in our code; return whether there was one."""
-    left = at
-
-    def profile(frame: FrameType, event: str, _arg: Any) -> None:
-        nonlocal left
-        if event not in ("call", "c_return") or not frame.f_code.co_filename.endswith(OURS):
-            return
-        left -= 1
-        if left == 0:
-            sys.setprofile(None)
-            raise KeyboardInterrupt
-
-    sys.setprofile(profile)
-    try:
-        act()
-    except KeyboardInterrupt:
-        pass
-    finally:
-        sys.setprofile(None)
-    return left <= 0
 
 
 @pytest.fixture
@@ -88,7 +60,7 @@ def test_at_every_place_of_an_acquire() -> None:
         def acquire(lock: ThreadDistributedLock = lock, leases: list[Any] = leases) -> None:
             leases.append(lock.acquire())
 
-        if not strike(acquire, at):
+        if not strike(acquire, at, OURS):
             assert at > 20, "the places were not found"
             lock.release()
             return
@@ -115,7 +87,7 @@ def test_at_every_place_of_an_acquire_that_has_to_wait() -> None:
         def acquire(lock: ThreadDistributedLock = lock, leases: list[Any] = leases) -> None:
             leases.append(lock.acquire())
 
-        struck = strike(acquire, at)
+        struck = strike(acquire, at, OURS)
         if leases:
             lock.release()
         if not struck:
@@ -130,7 +102,7 @@ def test_at_every_place_of_a_release() -> None:
         backend = Memory()
         lock = ThreadDistributedLock("orders", backend, ttl=60.0)
         lease = lock.acquire()
-        struck = strike(lock.release, at)
+        struck = strike(lock.release, at, OURS)
         if lock._gate.locked():
             # It struck before the release had begun: all is as it was, and can be tried again.
             assert struck
@@ -156,7 +128,7 @@ def test_at_every_place_of_the_end_of_a_body_that_lost_its_lease() -> None:
             except LeaseLost:
                 pass
 
-        struck = strike(release, at)
+        struck = strike(release, at, OURS)
         if lock._gate.locked():
             release()
         assert_free(lock, backend)
