@@ -143,6 +143,20 @@ def test_a_release_in_doubt_closes_the_session_and_sees_that_it_ends(
     assert not backend._doubtful
 
 
+def test_a_pipeline_whose_end_was_never_sent_is_given_up(
+    server: PostgresServer, backend: PostgresBackend
+) -> None:
+    name = new_name("pipeline")
+    granted(backend.try_acquire(name, "a", 30.0))
+    session = backend._locks[name, "a"].session
+    assert session is not None
+    session._pgconn.enter_pipeline_mode()
+    session.is_due = True  # as if it was interrupted here
+    backend.release(name, "a")  # it returns; whether it had the lock is for the server to say
+    eventually(lambda: session.pid not in server.sessions(), "its session is over")
+    assert advisory_locks(server) == 0
+
+
 def test_what_nobody_releases_again_is_forgotten(
     server: PostgresServer, backend: PostgresBackend
 ) -> None:
