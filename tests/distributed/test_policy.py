@@ -543,12 +543,11 @@ def test_a_refusal_is_not_tried_again(clock: Virtual) -> None:
 @pytest.mark.parametrize("age", [0.0, 7.6, 9.0, 31.0])
 @pytest.mark.parametrize("granted", [6.0, 30.0, inf])
 def test_nobody_is_needed_before_the_first_renewal_can_be_due(
-    clock: Virtual, monkeypatch: pytest.MonkeyPatch, granted: float, age: float, until: float
+    clock: Virtual, granted: float, age: float, until: float
 ) -> None:
-    monkeypatch.setattr(_policy, "clock", clock)
     lease = leased(clock, granted)
     clock.now += age
-    idle = keeping_begins_in(lease, 30.0, until)
+    idle = keeping_begins_in(lease, 30.0, until, now=clock)
     for seed in range(20):
         first = next(keep(lease, 30.0, 5.0, until, random.Random(seed), now=clock))
         assert isinstance(first, Nap)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from anyio import TaskInfo
 
-from ._asyncio import Alarm, Alarms, AsyncioWaiter
+from ._asyncio import Alarm, Alarms, AsyncioWaiter, finish
 from ._thread import ThreadWaiter
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ __all__ = [
     "Task",
     "TaskWaiter",
     "ThreadWaiter",
+    "finish",
     "has_ended",
     "in_event_loop",
     "in_loop_of",

@@ -98,16 +98,18 @@ class AsyncioWaiter(Waiter):
         Between a thread that leaves the lock and the task that gets it, another turn of the loop
         would be nearly half of the time.
         """
-        nap = self._nap
-        if nap is not None and not nap.done():
-            finish(nap, None)
+        if self._nap is not None:
+            finish(self._nap, None)
 
 
 def finish(future: Future[T], result: T) -> None:
     """Set the result of a future, as a callback of its loop, and run what waits for it here.
 
-    By itself a future calls it back in the next turn of the loop.
+    By itself a future calls it back in the next turn of the loop. One that has a result, or was
+    cancelled, stays as it is.
     """
+    if future.done():
+        return
     callbacks = getattr(future, "_callbacks", None)  # CPython's, which may go some day
     if not callbacks or len(callbacks) > 1:
         future.set_result(result)

@@ -119,7 +119,6 @@ class Session:
             self._look_for_the_end()
         except SessionOver:
             return False
-        self._seen_at = monotonic()
         return True
 
     @property
@@ -245,6 +244,7 @@ class Session:
                 pgconn.is_busy()  # reads what it says
         except psycopg.OperationalError as error:
             raise SessionOver(reason_of(error), sent=False, told=False) from error
+        self._seen_at = monotonic()
 
 
 def parsed(conninfo: str) -> dict[str, Any]:

@@ -142,11 +142,8 @@ class SessionLock(Wanted):
         try:
             yield from self._settle(patience)
             if self._fence is None or not (yield from self.keep(ttl, patience)):
-                if self._lost is not None:
-                    yield from self._end_lost(patience)
-                session = self.session
-                if session is None:
-                    session = self.session = yield from self._get_session(patience)
+                yield from self._end_lost(patience)
+                session = yield from self._connected(patience)
                 self._is_trying, self.ttl = True, ttl
                 values = [self._key, self._token, milliseconds(ttl)]
                 row = yield from session.ask(statement_for(session), values, patience)
@@ -250,6 +247,11 @@ class SessionLock(Wanted):
             if fence is not None:
                 session.is_aurora = fence.is_of_aurora
 
+    def _connected(self, patience: Patience) -> Steps[Session]:
+        if self.session is None:
+            self.session = yield from self._get_session(patience)
+        return self.session
+
     def _halves(self) -> list[bytes]:
         """Return the key as ``pg_locks`` has it."""
         number = self._number
@@ -267,10 +269,9 @@ class SessionLock(Wanted):
         """See that a session of this token that is out of reach is over; return if it was not."""
         if self._lost is None:
             return False
-        if self.session is None:
-            self.session = yield from self._get_session(patience)
+        session = yield from self._connected(patience)
         values = [b"%d" % self._lost, *self._halves()]
-        row = yield from self.session.ask(END_SESSION, values, patience)
+        row = yield from session.ask(END_SESSION, values, patience)
         if row == [b"f"]:
             raise Unanswered("the server has not ended an earlier session of the token yet")
         self._lost = None
@@ -308,7 +309,6 @@ def position(lsn: bytes) -> int:
     return int(high, 16) << 32 | int(low, 16)
 
 
-@lru_cache
 def milliseconds(seconds: float) -> bytes:
     """Return a time as the server takes it; 0 would mean that it never ends."""
     return b"%d" % min(max(ceil(seconds * 1000), 1), LONGEST)

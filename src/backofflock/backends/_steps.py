@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import select
 import time
-from collections import deque
 from collections.abc import Callable, Generator
 from functools import partial
 from time import monotonic
 from typing import Any, Protocol, TypeAlias, TypeVar
 
-from .._hosts._asyncio import finish
+from .._hosts import finish
+from .._key import new_key
 from ..distributed._alarms import alarms_of
 from ..distributed._calls import in_worker_thread
 
@@ -132,13 +132,13 @@ class Wire:
         loop = asyncio.get_running_loop()
         ready: asyncio.Future[bool] = loop.create_future()
         try:
-            loop.add_reader(self._fileno, settle, ready, True)
+            loop.add_reader(self._fileno, finish, ready, True)
         except NotImplementedError:  # by the event loop that is the default on Windows
             another = Wire(self._fileno, write=self._write)  # one thread at a time can use one
             return await in_worker_thread(partial(another.wait, seconds))
-        alarm = alarms_of(loop).call_later(seconds, partial(settle, ready, False))
+        alarm = alarms_of(loop).call_later(seconds, partial(finish, ready, False))
         if self._write:
-            loop.add_writer(self._fileno, settle, ready, True)
+            loop.add_writer(self._fileno, finish, ready, True)
         try:
             return await ready
         finally:
@@ -155,10 +155,10 @@ class Turn:
     __slots__ = ("key",)
 
     def __init__(self) -> None:
-        self.key = deque((None,))
+        self.key = new_key()
 
     def wait(self, seconds: float) -> bool:
-        """Wait for some seconds until it is free; return whether it is so."""
+        """Wait a moment, of some seconds at the most; return whether it is free."""
         if not self.key:
             time.sleep(min(seconds, PAUSE))
         return bool(self.key)
@@ -207,12 +207,6 @@ async def in_task(steps: Steps[T]) -> T:
         return result
     finally:
         steps.close()
-
-
-def settle(future: asyncio.Future[bool], answer: bool) -> None:
-    """Finish a future that may have a result, or be cancelled."""
-    if not future.done():
-        finish(future, answer)
 
 
 def poller(fileno: int, write: bool) -> Callable[[float], object]:

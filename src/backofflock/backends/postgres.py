@@ -12,6 +12,7 @@ from weakref import WeakSet
 import psycopg
 
 from .._checks import Duration, duration
+from .._key import KEY
 from ..errors import BackendRefused, BackendUnavailable
 from ..leases import AsyncBackend, Busy, Grant
 from ._closing import Closing
@@ -88,7 +89,6 @@ class PostgresBackend(Closing):
             raise ValueError(f"max_idle must be a whole number >= 0, not {max_idle!r}")
         self._max_idle = max_idle
         self._parameters = parsed(conninfo)
-        self._is_closed = False
         self._wanted = Wanted()
         """All of it, until it is closed."""
         self._begin()
@@ -231,7 +231,7 @@ class PostgresBackend(Closing):
                     lock.drop()
             finally:
                 if has_turn:
-                    lock.turn.key.append(None)
+                    lock.turn.key.append(KEY)
 
     def _wait_for_turn(self, lock: SessionLock, call: str, patience: Patience) -> Steps[None]:
         """Wait until nobody has the turn. A release ends what is under way if that takes long."""
@@ -246,6 +246,10 @@ class PostgresBackend(Closing):
                 yield from latest.wait(lock.turn)
             except Unanswered:
                 raise Unanswered(ANOTHER) from None
+
+    @property
+    def _is_closed(self) -> bool:
+        return self._wanted.is_unwanted
 
     def _session(self, patience: Patience) -> Steps[Session]:
         """Return a session that was idle, or a new one."""
@@ -298,7 +302,7 @@ class PostgresBackend(Closing):
     def close(self) -> None:
         """End all connections, which frees all locks. It may be called more than once."""
         with self._mutex:
-            self._is_closed = self._wanted.is_unwanted = True
+            self._wanted.is_unwanted = True
             locks, idle = list(self._locks.values()), self._idle
             self._locks, self._doubtful, self._idle = {}, {}, []
         for lock in locks:
@@ -315,7 +319,7 @@ class PostgresBackend(Closing):
             except IndexError:
                 continue
             lock.drop()
-            lock.turn.key.append(None)
+            lock.turn.key.append(KEY)
 
     def __str__(self) -> str:
         return shown(self._parameters)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import threading
 import traceback
-from asyncio import AbstractEventLoop, BaseEventLoop, TimerHandle
+from asyncio import AbstractEventLoop, TimerHandle
 from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 from itertools import count
@@ -19,8 +19,6 @@ from math import inf
 from time import monotonic
 
 __all__ = ["Alarm", "LoopAlarms", "ThreadAlarms", "alarms_of", "thread_alarms"]
-
-_MONOTONIC = BaseEventLoop.time
 
 FEW = 64
 """So many alarms may lie in a heap before it is looked through for those that are cancelled."""
@@ -83,13 +81,11 @@ class LoopAlarms(_Alarms):
     def __init__(self, loop: AbstractEventLoop) -> None:
         super().__init__()
         self.loop = loop
-        has_own_time = not isinstance(loop, BaseEventLoop) or type(loop).time is not _MONOTONIC
-        self._now: Callable[[], float] = loop.time if has_own_time else monotonic
         self._timer: TimerHandle | None = None
 
     def call_later(self, seconds: float, act: Callable[[], object]) -> Alarm:
         """Call `act` after some seconds."""
-        when = self._now() + seconds
+        when = self.loop.time() + seconds
         alarm = self._add(when, act)
         if when < self._rings_at:
             self._ring_at(when)
@@ -103,7 +99,7 @@ class LoopAlarms(_Alarms):
 
     def _ring(self) -> None:
         self._timer = None
-        for alarm in self._pop_due(self._now()):
+        for alarm in self._pop_due(self.loop.time()):
             self.loop.call_soon(alarm.ring)  # each by itself: it may fail
         if self._rings_at < inf:
             self._ring_at(self._rings_at)

@@ -238,8 +238,7 @@ class DistributedFace:
 
     def _settle(self, lease: Lease, was_held: bool, had_it: bool | None, unanswered: int) -> bool:
         """Note how a release went; return whether the lease was held to the end."""
-        if had_it is None or unanswered:
-            self._note_answer(lease, had_it, unanswered)
+        self._note_answer(lease, had_it, unanswered)
         if had_it is False and was_held and not unanswered:  # else the first request had taken it
             lease.lost.reason = TAKEN
             was_held = False

@@ -40,22 +40,24 @@ async def drive(
                 if isinstance(step, Nap):
                     await anyio.sleep(step.seconds)
                 else:
-                    call = calls.renew if step.call == "renew" else calls.try_acquire
-                    answer = await within(step.within, call(name, token, ttl))
+                    answer = await _ask(step, calls, name, token, ttl)
             except BackendUnavailable as error:
                 step = steps.throw(error)
-            except TimeoutError:
-                assert isinstance(step, Ask)
-                text = f"no answer within {step.within:.3g} s"
-                late = BackendUnavailable(str(calls), step.call, text)
-                late.__cause__ = None  # as "from None" has it
-                step = steps.throw(late)
             else:
                 step = steps.send(answer)
     except StopIteration as done:
         return done.value
     finally:
         steps.close()
+
+
+async def _ask(step: Ask, calls: AsyncBackend, name: str, token: str, ttl: float) -> object:
+    call = calls.renew if step.call == "renew" else calls.try_acquire
+    try:
+        return await within(step.within, call(name, token, ttl))
+    except TimeoutError:
+        text = f"no answer within {step.within:.3g} s"
+        raise BackendUnavailable(str(calls), step.call, text) from None
 
 
 async def give_back(

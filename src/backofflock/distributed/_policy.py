@@ -105,7 +105,7 @@ class Pursuit:
                     lease = Lease(
                         self.name, self.token, answer.fence, answer.ttl, asked, answer.last
                     )
-                    if clock() < lease.lost.deadline:
+                    if not lease.lost.is_set():
                         return lease
                     # The answer came later than the lease ends. It is no lease; see what is next.
                 else:
@@ -190,10 +190,10 @@ def _interval(ttl: float, draw: Callable[[], float]) -> float:
     return ttl / 3 * (1.0 - 0.25 * draw())
 
 
-def keeping_begins_in(lease: Lease, ttl: float, until: float) -> float:
+def keeping_begins_in(
+    lease: Lease, ttl: float, until: float, now: Callable[[], float] = clock
+) -> float:
     """Return the seconds for which `keep` would do nothing but nap: nobody needs it before."""
-    now, end = clock(), lease.lost.deadline
-    due = end
-    if now < until:
-        due = lease.renewed + (min(lease.ttl, ttl)) / 4
-    return min(max(0.0, (min(end, due)) - now), DAY)
+    began, end = now(), lease.lost.deadline
+    due = end if began >= until else min(lease.renewed + min(ttl, lease.ttl) / 4, end)
+    return min(max(0.0, due - began), DAY)

@@ -156,9 +156,8 @@ class DistributedLock(DistributedFace):
         if gate.holder is task:
             raise self._reentered(label)
         of_asyncio = isinstance(task, asyncio.Task)
-        host = "asyncio" if of_asyncio else "trio"
-        calls = self._calls.get(host) or self._calls_on(host)
-        waits = not gate._key
+        calls = self._calls_on("asyncio" if of_asyncio else "trio")
+        waits = gate.locked()
         pursuit: Pursuit | None = None
         try:
             # On trio by way of a checkpoint, also where it is free.
@@ -176,7 +175,9 @@ class DistributedLock(DistributedFace):
             raise
 
     def _calls_on(self, host: str) -> AsyncBackend:
-        calls = self._calls[host] = calls_in_tasks(self._backend, host)
+        calls = self._calls.get(host)
+        if calls is None:
+            calls = self._calls[host] = calls_in_tasks(self._backend, host)
         return calls
 
     async def _pursue(
@@ -216,7 +217,7 @@ class DistributedLock(DistributedFace):
     async def _renew(self, lease: Lease) -> str:
         """Keep a lease until it is lost; return why."""
         steps = self._keeping(lease)
-        calls = self._calls["trio" if running_asyncio_task() is None else "asyncio"]
+        calls = self._calls_on("trio" if running_asyncio_task() is None else "asyncio")
         reason: str = await drive(steps, next(steps), calls, self._name, lease.token, self._ttl)
         return reason
 

@@ -125,9 +125,8 @@ class ThreadDistributedLock(DistributedFace):
         gate, ticket = self._gate, urandom(16).hex()
         if gate.holder is me:
             raise self._reentered(me.name)
-        if in_event_loop():
-            self._refuse_to_stall(stacklevel=4)
-        waits = not gate._key
+        self._refuse_to_stall(stacklevel=4)
+        waits = gate.locked()
         pursuit: Pursuit | None = None
         try:
             if not gate._contention.try_take(None, None, 0.0):
@@ -225,7 +224,9 @@ class ThreadDistributedLock(DistributedFace):
         gate.leave(ticket)
 
     def _refuse_to_stall(self, stacklevel: int) -> None:
-        """Raise or warn, as this thread runs an event loop, which would stand still."""
+        """Raise or warn if this thread runs an event loop, which would stand still."""
+        if not in_event_loop():
+            return
         holder = self._gate.holder
         if holder is not None and not isinstance(holder, threading.Thread):
             task = cast("Task", holder)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from asyncio import CancelledError, current_task
+from asyncio import CancelledError
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 import anyio
 
+from .._hosts import running_asyncio_task
 from ._alarms import alarms_of
 
 __all__ = ["within"]
@@ -22,10 +23,7 @@ async def within(seconds: float | None, call: Coroutine[Any, Any, T]) -> T:
     """
     if seconds is None:
         return await call
-    try:
-        task = current_task()
-    except RuntimeError:
-        task = None
+    task = running_asyncio_task()
     if task is None:
         with anyio.fail_after(seconds):
             return await call
