@@ -5,10 +5,12 @@ They take part only if ``--only`` names them, as in ``--only 'ThreadBackoffLock*
 
 from __future__ import annotations
 
+from asyncio import AbstractEventLoop
 from collections.abc import Callable, Iterator
 from functools import partial
 
 from backofflock import POLLING_SCHEDULE, BackoffLock, ThreadBackoffLock
+from backofflock._hosts import Alarm
 
 from .peers import Peer, all_peers
 
@@ -24,7 +26,7 @@ GRACES = (0.001, 0.003, 0.030)
 
 
 def variants() -> tuple[Peer, ...]:
-    """Return our locks with other windows, schedules and graces."""
+    """Return our locks with other windows, schedules and graces, and without their doorbell."""
     return tuple(
         peer for peer in all_peers() if peer.package == "backofflock" for peer in _of(peer)
     )
@@ -41,9 +43,24 @@ def _of(peer: Peer) -> Iterator[Peer]:
     yield variant("POLLING_SCHEDULE", partial(peer.make, POLLING_SCHEDULE))
     for grace in GRACES:
         yield variant(f"grace={grace:g}", partial(_with_grace, peer.make, grace))
+    yield variant("call_soon_threadsafe", partial(_without_doorbell, peer.make))
 
 
 def _with_grace(make: Callable[[], Lock], grace: float) -> Lock:
     lock = make()
     lock._contention.grace = grace
+    return lock
+
+
+class _Alarms(dict[AbstractEventLoop, Alarm]):
+    """The alarms of a lock whose loops are called as asyncio has it."""
+
+    def __setitem__(self, loop: AbstractEventLoop, alarm: Alarm) -> None:
+        alarm.post = loop.call_soon_threadsafe
+        super().__setitem__(loop, alarm)
+
+
+def _without_doorbell(make: Callable[[], Lock]) -> Lock:
+    lock = make()
+    lock._alarms = _Alarms()
     return lock

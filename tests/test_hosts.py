@@ -202,7 +202,7 @@ def test_a_task_woken_by_a_thread_goes_on_in_that_turn_of_its_loop(more: int) ->
 
         def release() -> None:
             shared.release()
-            loop.call_soon_threadsafe(order.append, "the turn after the wake-up")
+            waiter.alarm.post(lambda: order.append("what was posted after the wake-up"))
 
         # The loop stands still until both have been sent.
         thread = threading.Thread(target=release)
@@ -212,7 +212,7 @@ def test_a_task_woken_by_a_thread_goes_on_in_that_turn_of_its_loop(more: int) ->
         assert name.get() == "nobody"
 
     asyncio.run(main())
-    expected = ["the waiter has it", "the turn after the wake-up"]
+    expected = ["the waiter has it", "what was posted after the wake-up"]
     assert order == (expected[::-1] if more else expected)
 
 

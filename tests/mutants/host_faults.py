@@ -9,10 +9,12 @@ from .runner import Mutant
 __all__ = ["HOST_FAULTS", "SCHEDULE_FAULTS"]
 
 on_asyncio = partial(Mutant, file="_hosts/_asyncio.py")
+on_doorbell = partial(Mutant, file="_hosts/_doorbell.py")
 on_trio = partial(Mutant, file="_hosts/_trio.py")
 on_threads = partial(Mutant, file="_hosts/_thread.py")
 in_schedules = partial(Mutant, file="schedules.py")
 
+DOORBELL = "tests/test_doorbell.py::test_"
 HOSTS = "tests/test_hosts.py::test_"
 RESTING = "tests/test_resting.py::test_"
 GAPS = "tests/test_mutant_gaps.py::test_"
@@ -49,8 +51,8 @@ HOST_FAULTS: tuple[Mutant, ...] = (
     on_asyncio(
         "closed-loop-passes-for-awake",
         fault="waking a waiter whose loop is closed counts as a wake-up",
-        old="        except RuntimeError:\n            return False",
-        new="        except RuntimeError:\n            return True",
+        old="        if alarm.loop.is_closed():\n            return False",
+        new="        if alarm.loop.is_closed():\n            return True",
         killers=(
             f"{DEAD_LOOP}waking_a_closed_loop_drops_the_waiter[BackoffLock-asyncio-asyncio-dead]",
         ),
@@ -118,9 +120,37 @@ HOST_FAULTS: tuple[Mutant, ...] = (
     on_asyncio(
         "woken-a-turn-later",
         fault="a task that a thread wakes goes on in the turn after, when the loop has slept again",
-        old="call_soon_threadsafe(self.go_on)",
-        new="call_soon_threadsafe(self.end_nap)",
+        old="alarm.post(self.go_on)",
+        new="alarm.post(self.end_nap)",
         killers=(f"{HOSTS}a_task_woken_by_a_thread_goes_on_in_that_turn_of_its_loop",),
+    ),
+    on_doorbell(
+        "rings-lost-with-their-loop",
+        fault="a call that ends the loop takes with it the calls that came after it",
+        old="if calls:  #",
+        new="if False:  #",
+        killers=(f"{DOORBELL}a_call_that_ends_the_loop_leaves_the_rest_to_its_next_turn",),
+    ),
+    on_doorbell(
+        "doorbell-for-each-lock",
+        fault="each lock that a thread and a task share costs a descriptor",
+        old="bell = _DOORBELLS.get(loop)",
+        new="bell = None",
+        killers=(f"{DOORBELL}all_locks_of_a_loop_share_one_descriptor_which_goes_with_the_loop",),
+    ),
+    on_doorbell(
+        "doorbell-left-open",
+        fault="each loop on which tasks have waited leaves a descriptor open for good",
+        old="        os.close(self._descriptor)",
+        new="        pass",
+        killers=(f"{DOORBELL}all_locks_of_a_loop_share_one_descriptor_which_goes_with_the_loop",),
+    ),
+    on_doorbell(
+        "no-lock-without-descriptors",
+        fault="in a process that may open no more files nobody can wait for a lock",
+        old="except OSError:",
+        new="except ZeroDivisionError:",
+        killers=(f"{DOORBELL}a_process_that_may_open_no_more_files_wakes_its_tasks_all_the_same",),
     ),
     on_asyncio(
         "woken-twice",

@@ -94,6 +94,8 @@ METHODS: dict[str, Touch] = {
     "release": (TIME, True),
     "_locked": (TIME, False),
     "call_soon_threadsafe": (TIME, True),
+    "eventfd_write": (TIME, True),
+    "eventfd_read": (TIME, True),
     "call_later": (TIME, False),
 }
 OPCODES: dict[str, Touch] = {

@@ -12,6 +12,7 @@ from time import monotonic
 from typing import Any, TypeVar, cast
 
 from .._waiter import NEVER, Pledge, Waiter
+from ._doorbell import post_of
 
 __all__ = ["WATCH", "Alarm", "Alarms", "AsyncioWaiter", "finish"]
 
@@ -65,15 +66,18 @@ class AsyncioWaiter(Waiter):
 
     def wake(self) -> bool:
         """End the nap, from any thread; return False if the loop is closed."""
-        if _get_running_loop() is self.alarm.loop:
+        alarm = self.alarm
+        if _get_running_loop() is alarm.loop:
             nap = self._nap
             if nap is not None and not nap.done():
                 nap.set_result(None)
             return True
-        try:
-            self.alarm.loop.call_soon_threadsafe(self.go_on)
-        except RuntimeError:
+        if alarm.loop.is_closed():
             return False
+        try:
+            alarm.post(self.go_on)
+        except RuntimeError:
+            return False  # it was closed just now
         return True
 
     def gone(self) -> bool:
@@ -159,6 +163,7 @@ class Alarm(Pledge):
         "_watched",
         "clock",
         "loop",
+        "post",
         "waiter",
         "watches",
     )
@@ -167,7 +172,6 @@ class Alarm(Pledge):
         for other in list(alarms):
             if other.is_closed():
                 alarms.pop(other, None)
-        alarms[loop] = self
         super().__init__()
         self.loop = loop
         has_own_time = isinstance(loop, BaseEventLoop) and type(loop).time is not _MONOTONIC
@@ -175,6 +179,8 @@ class Alarm(Pledge):
         """Seconds as the loop counts them; a test may have them jump."""
         self.waiter = LoopTimeWaiter if has_own_time else AsyncioWaiter
         """What waits by this alarm."""
+        self.post = post_of(loop)
+        """Has the loop call something, from any thread."""
         self.promise = self.clock()
         self.watches = False
         self._alarms = alarms
@@ -185,6 +191,7 @@ class Alarm(Pledge):
         self._timer: asyncio.TimerHandle | None = None
         self._rings_at = NEVER
         self._watched = -1
+        alarms[loop] = self
 
     def set(self, nap: Future[None], seconds: float) -> None:
         """End `nap` after `seconds`."""
