@@ -13,8 +13,9 @@ import pytest
 
 from .proxy import Proxy
 from .servers.base import Server
+from .tls import Identities, identities_in
 
-__all__ = ["proxy", "server", "server_of"]
+__all__ = ["identities", "proxy", "server", "server_of"]
 
 
 @pytest.fixture(scope="session")
@@ -46,3 +47,9 @@ def proxy(server: Server) -> Iterator[Proxy]:
     """Return a proxy in front of the server."""
     with Proxy(server.port) as proxy:
         yield proxy
+
+
+@pytest.fixture(scope="session")
+def identities(tmp_path_factory: pytest.TempPathFactory) -> Identities:
+    """Return certificates for TLS."""
+    return identities_in(tmp_path_factory.mktemp("tls"))

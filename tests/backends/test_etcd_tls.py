@@ -14,6 +14,7 @@ from backofflock.testing._clients import clients, new_token
 
 from .fleet import new_name
 from .servers.etcd import EtcdServer
+from .tls import Identities
 
 LONG = 60.0
 
@@ -58,3 +59,41 @@ def test_files_for_tls_are_read(encrypted: EtcdServer, tmp_path: Path) -> None:
     for options in {"cert": (key, cert)}, {"verify": key}:
         with pytest.raises(OSError, match="SSL|X509"):
             EtcdBackend("https://etcd", **cast("Any", options))
+
+
+@pytest.fixture(scope="module")
+def choosy(identities: Identities) -> Iterator[EtcdServer]:
+    """Return one that lets clients of its own authority in."""
+    with EtcdServer(
+        cert_file=str(identities.server),
+        key_file=str(identities.server),
+        trusted_ca_file=str(identities.authority),
+        client_cert_auth="true",
+    ) as server:
+        yield server
+
+
+@each_host
+def test_a_client_has_a_certificate(
+    choosy: EtcdServer, identities: Identities, kind: str, name: str
+) -> None:
+    url = f"{choosy.url()}?verify={identities.authority}&cert={identities.client}"
+    with clients(lambda: EtcdBackend.from_url(url), kind, 1) as (client,):
+        client.gets(name, token := new_token(), LONG)
+        assert client.renew(name, token, LONG)
+        assert client.release(name, token)
+
+
+@each_host
+@pytest.mark.parametrize("certificate", ["", "stranger"])
+def test_a_client_that_nobody_vouches_for_is_refused(
+    choosy: EtcdServer, identities: Identities, kind: str, name: str, certificate: str
+) -> None:
+    url = f"{choosy.url()}?verify={identities.authority}"
+    if certificate:
+        url += f"&cert={getattr(identities, certificate)}"
+    with (
+        clients(lambda: EtcdBackend.from_url(url), kind, 1) as (client,),
+        pytest.raises(BackendRefused, match="ALERT_BAD_CERTIFICATE|ALERT_CERTIFICATE_REQUIRED"),
+    ):
+        client.try_acquire(name, new_token(), LONG)

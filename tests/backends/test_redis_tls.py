@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import socketserver
-import ssl
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from pathlib import Path
+from contextlib import closing
 from typing import Any, cast
 
 import pytest
@@ -16,73 +14,9 @@ import pytest
 from backofflock import BackendRefused, BackendUnavailable, Grant
 from backofflock.backends.redis import RedisBackend
 
-from .servers.base import Server, free_port
+from .servers.base import Server
 from .servers.redis import RedisServer
-
-IDENTITY = """\
------BEGIN PRIVATE KEY-----
-MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgdSptgUvINNWTV6vf
-l1prgvybcR1siVldHei7dS/adT2hRANCAAQaL1SXgPNem5EeJhVmdqpPgeBkFK/g
-EZJgUYAJRb5xAEQspIe2tiBFTOtgLVYm/mUL71RBVBkADOftLvE5XmK/
------END PRIVATE KEY-----
------BEGIN CERTIFICATE-----
-MIIBnDCCAUGgAwIBAgIUTDAXqGUY23kvZV22GUhB9Vmb/e0wCgYIKoZIzj0EAwIw
-FDESMBAGA1UEAwwJbG9jYWxob3N0MCAXDTI2MTEyNTAyMzMyOVoYDzIxMjYxMTAx
-MDIzMzI5WjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjO
-PQMBBwNCAAQaL1SXgPNem5EeJhVmdqpPgeBkFK/gEZJgUYAJRb5xAEQspIe2tiBF
-TOtgLVYm/mUL71RBVBkADOftLvE5XmK/o28wbTAdBgNVHQ4EFgQUe/NoF9G7Ss3T
-6dJG6RfdquujbcEwHwYDVR0jBBgwFoAUe/NoF9G7Ss3T6dJG6RfdquujbcEwDwYD
-VR0TAQH/BAUwAwEB/zAaBgNVHREEEzARgglsb2NhbGhvc3SHBH8AAAEwCgYIKoZI
-zj0EAwIDSQAwRgIhAI5AegKGmp959BxudUqyQCLot1+7OM94E6di0UH41rp8AiEA
-/5z9S2+vWfDkhM1DgapeINFl7sYeiJ90RSaGEDMdDWE=
------END CERTIFICATE-----
-"""
-"""The key of nothing but these tests, and its certificate for localhost, signed by itself."""
-
-
-class Encrypting:
-    """Speaks TLS on `port`, and plainly with `target_port`."""
-
-    def __init__(self, target_port: int, identity: Path) -> None:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(identity)
-        self.port = free_port()
-        self._target_port = target_port
-        self._context = context
-        self._loop = asyncio.new_event_loop()
-        self._ready = threading.Event()
-        self._over = asyncio.Event()
-        self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._serve(),))
-        self._thread.start()
-        assert self._ready.wait(20.0)
-
-    def close(self) -> None:
-        self._loop.call_soon_threadsafe(self._over.set)
-        self._thread.join()
-        self._loop.close()
-
-    async def _serve(self) -> None:
-        server = await asyncio.start_server(
-            self._pass_on, "127.0.0.1", self.port, ssl=self._context
-        )
-        self._ready.set()
-        await self._over.wait()
-        server.close()
-
-    async def _pass_on(self, here: asyncio.StreamReader, there: asyncio.StreamWriter) -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", self._target_port)
-        await asyncio.gather(pump(here, writer), pump(reader, there))
-
-
-async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Pass on what comes until it ends."""
-    with suppress(ConnectionError, ssl.SSLError):
-        while data := await reader.read(65536):
-            writer.write(data)
-            await writer.drain()
-    writer.close()
-    with suppress(ConnectionError, ssl.SSLError):
-        await writer.wait_closed()
+from .tls import Encrypting, Identities
 
 
 @pytest.fixture(scope="module")
@@ -91,17 +25,16 @@ def server(server_of: Callable[[str], Server]) -> RedisServer:
 
 
 @pytest.fixture(scope="module")
-def identity(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("tls") / "identity.pem"
-    path.write_text(IDENTITY)
-    return path
+def front(server: RedisServer, identities: Identities) -> Iterator[Encrypting]:
+    with closing(Encrypting(server.port, identities.context())) as front:
+        yield front
 
 
 @pytest.fixture(scope="module")
-def front(server: RedisServer, identity: Path) -> Iterator[Encrypting]:
-    front = Encrypting(server.port, identity)
-    yield front
-    front.close()
+def choosy(server: RedisServer, identities: Identities) -> Iterator[Encrypting]:
+    """Return one that lets clients of its own authority in."""
+    with closing(Encrypting(server.port, identities.context(asks_clients=True))) as front:
+        yield front
 
 
 def in_threads(backend: RedisBackend, call: str, *arguments: Any) -> Any:
@@ -123,13 +56,13 @@ def ask(request: pytest.FixtureRequest) -> Callable[..., Any]:
 
 
 def test_a_lock_over_tls(
-    server: RedisServer, front: Encrypting, identity: Path, ask: Callable[..., Any]
+    server: RedisServer, front: Encrypting, identities: Identities, ask: Callable[..., Any]
 ) -> None:
     server.admin.flushall()
     nothing: dict[str, Any] = {}
     for url, options in {
-        f"rediss://localhost:{front.port}/0": {"ssl_ca_certs": str(identity)},
-        f"rediss://127.0.0.1:{front.port}/0?ssl_ca_certs={identity}": nothing,
+        f"rediss://localhost:{front.port}/0": {"ssl_ca_certs": str(identities.authority)},
+        f"rediss://127.0.0.1:{front.port}/0?ssl_ca_certs={identities.authority}": nothing,
     }.items():
         with RedisBackend.from_url(url, **options) as backend:
             assert str(backend) == url.partition("?")[0]
@@ -146,6 +79,35 @@ def test_a_server_that_nobody_vouches_for_is_refused(
         pytest.raises(BackendRefused, match="CERTIFICATE_VERIFY_FAILED"),
     ):
         ask(backend, "try_acquire", "orders", "a", 30.0)
+
+
+def test_a_client_has_a_certificate(
+    choosy: Encrypting, identities: Identities, ask: Callable[..., Any]
+) -> None:
+    url = f"rediss://localhost:{choosy.port}/0?ssl_ca_certs={identities.authority}"
+    with RedisBackend.from_url(f"{url}&ssl_certfile={identities.client}") as backend:
+        assert isinstance(ask(backend, "try_acquire", "orders", "mine", 30.0), Grant)
+        assert ask(backend, "release", "orders", "mine")
+
+
+@pytest.mark.parametrize(
+    ("certificate", "alert"), [(None, "HANDSHAKE_FAILURE"), ("stranger", "UNKNOWN_CA")]
+)
+def test_a_client_that_nobody_vouches_for_is_refused(
+    choosy: Encrypting,
+    identities: Identities,
+    ask: Callable[..., Any],
+    certificate: str | None,
+    alert: str,
+) -> None:
+    url = f"rediss://localhost:{choosy.port}/0?ssl_ca_certs={identities.authority}"
+    if certificate:
+        url += f"&ssl_certfile={getattr(identities, certificate)}"
+    with (
+        RedisBackend.from_url(url) as backend,
+        pytest.raises(BackendRefused, match=f"ALERT_{alert}"),
+    ):
+        ask(backend, "try_acquire", "orders", "mine", 30.0)
 
 
 class SaysHello(socketserver.BaseRequestHandler):

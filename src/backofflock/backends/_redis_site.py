@@ -14,6 +14,7 @@ from redis import exceptions as answers
 from ..errors import BackendRefused, BackendUnavailable
 from ..leases import Busy, Grant
 from ._redis_scripts import BLOCK, checked_prefix
+from ._tls import is_refusal
 from ._tokens import Tokens
 
 __all__ = ["FAILURES", "FOR", "FRESH", "Site", "described", "ends_connections", "parsed"]
@@ -111,8 +112,7 @@ def _passes(links: list[BaseException]) -> bool:
         if isinstance(link, answers.ResponseError):
             return _PASSES_TOO.search(str(link)) is not None
         if isinstance(link, ssl.SSLError):
-            # No server of that name, or none that encrypts.
-            return link.reason not in {"CERTIFICATE_VERIFY_FAILED", "WRONG_VERSION_NUMBER"}
+            return not is_refusal(link.reason)
     return True
 
 

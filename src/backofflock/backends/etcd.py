@@ -22,6 +22,7 @@ from ..leases import AsyncBackend, Busy, Grant
 from ._closing import ClosingInTasks
 from ._etcd_calls import Calls
 from ._etcd_gateway import Cluster, Response, Steps, Unanswered
+from ._tls import is_refusal
 
 __all__ = ["EtcdBackend"]
 
@@ -341,7 +342,7 @@ def _unanswered(error: httpx.HTTPError, before: BaseException | None) -> Unanswe
     unanswered = Unanswered(
         f"{type(error).__name__}: {said}".removesuffix(": "),
         was_sent=not isinstance(error, UNSENT),
-        is_hopeless=isinstance(cause, ssl.SSLCertVerificationError),
+        is_hopeless=isinstance(cause, ssl.SSLError) and is_refusal(cause.reason),
     )
     unanswered.__cause__ = error
     return unanswered

@@ -19,6 +19,7 @@ from ._closing import Closing
 from ._libpq import Session, SessionOver, parsed, reason_of, shown
 from ._session_lock import BLOCK, LONGEST, SessionLock, lock_key
 from ._steps import SLICE, Patience, Steps, Unanswered, Wanted, in_task, in_thread
+from ._tls import is_refusal
 from ._tokens import Recent
 
 __all__ = ["PostgresBackend", "lock_key"]
@@ -45,8 +46,12 @@ REFUSED_LOGINS = (
     "no pg_hba.conf entry",
     "permission denied",
     "pg_hba.conf rejects",
+    "does not support SSL",
+    "does not match host name",
+    "certificate file",
+    "private key file",
 )
-"""What PostgreSQL says, in English, where it lets nobody in who asks like this."""
+"""What PostgreSQL and its client say, in English, where nobody gets in who asks like this."""
 
 
 class PostgresBackend(Closing):
@@ -361,7 +366,7 @@ def _is_final(error: psycopg.Error, reason: str) -> bool:
     """Return whether it is of no use to ask again."""
     if error.sqlstate:
         return error.sqlstate.startswith(REFUSALS)
-    return any(text in reason for text in REFUSED_LOGINS)
+    return is_refusal(reason) or any(text in reason for text in REFUSED_LOGINS)
 
 
 _backends: WeakSet[PostgresBackend] = WeakSet()

@@ -68,6 +68,8 @@ class EtcdServer(Server):
         trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         trusting.check_hostname = False
         trusting.verify_mode = ssl.CERT_NONE
+        if "client_cert_auth" in options:
+            trusting.load_cert_chain(options["cert_file"], options["key_file"])
         self._client = httpx.Client(verify=trusting, trust_env=False, timeout=PATIENCE)
 
     @property
