@@ -8,6 +8,8 @@ import os
 import threading
 from collections.abc import Callable
 from functools import partial
+from typing import Any
+from weakref import ref
 
 import pytest
 
@@ -123,6 +125,23 @@ def test_a_lock_that_outlives_its_loops_keeps_no_descriptor_of_more_than_the_las
         asyncio.run(change_hands(lock))
     gc.collect()
     assert len(descriptors() - before) <= 1
+
+
+def test_a_loop_that_is_closed_before_it_answers_is_forgotten() -> None:
+    gc.collect()
+    before, lock = descriptors(), ThreadBackoffLock(schedule=Constant(60.0))
+    lock.acquire_nowait()
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(lock.acquire_async())
+    loop.run_until_complete(asyncio.sleep(0))
+    in_a_thread(lock.release)
+    loop.close()
+    task._log_destroy_pending = False  # type: ignore[attr-defined]
+    left: list[ref[Any]] = [ref(loop), ref(task)]
+    del loop, task, lock
+    gc.collect()
+    assert [each() for each in left] == [None, None]
+    assert descriptors() == before
 
 
 def test_a_ring_after_the_end_of_the_loop_does_nothing() -> None:

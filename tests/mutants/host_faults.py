@@ -134,9 +134,16 @@ HOST_FAULTS: tuple[Mutant, ...] = (
     on_doorbell(
         "doorbell-for-each-lock",
         fault="each lock that a thread and a task share costs a descriptor",
-        old="bell = _DOORBELLS.get(loop)",
+        old="bell = None if known is None else known()",
         new="bell = None",
         killers=(f"{DOORBELL}all_locks_of_a_loop_share_one_descriptor_which_goes_with_the_loop",),
+    ),
+    on_doorbell(
+        "doorbell-kept-by-its-calls",
+        fault="a loop that is closed before it answers is kept for good, with all that waits on it",
+        old="_DOORBELLS[loop] = ref(bell)",
+        new="_DOORBELLS[loop] = lambda: bell",
+        killers=(f"{DOORBELL}a_loop_that_is_closed_before_it_answers_is_forgotten",),
     ),
     on_doorbell(
         "doorbell-left-open",

@@ -14,7 +14,7 @@ import os
 from asyncio import AbstractEventLoop, SelectorEventLoop
 from collections import deque
 from collections.abc import Callable
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 __all__ = ["Doorbell", "Post", "post_of"]
 
@@ -25,7 +25,7 @@ Post = Callable[[Callable[[], object]], object]
 class Doorbell:
     """A counter of the kernel that a loop watches, and what is to be called when it is rung."""
 
-    __slots__ = ("_calls", "_descriptor")
+    __slots__ = ("__weakref__", "_calls", "_descriptor")
 
     def __init__(self, descriptor: int) -> None:
         self._calls: deque[Callable[[], object]] = deque()
@@ -51,12 +51,14 @@ class Doorbell:
         os.close(self._descriptor)  # nobody has the bell any more, so nobody is ringing it
 
 
-_DOORBELLS: WeakKeyDictionary[AbstractEventLoop, Doorbell] = WeakKeyDictionary()
+_DOORBELLS: WeakKeyDictionary[AbstractEventLoop, ref[Doorbell]] = WeakKeyDictionary()
+"""Weak on both sides: a loop has its bell until it is closed, and what is left to call knows it."""
 
 
 def post_of(loop: AbstractEventLoop) -> Post:
     """Return the quickest way to have `loop` call something; call this in its thread."""
-    bell = _DOORBELLS.get(loop)
+    known = _DOORBELLS.get(loop)
+    bell = None if known is None else known()
     if bell is None:
         if not (isinstance(loop, SelectorEventLoop) and hasattr(os, "eventfd")):
             return loop.call_soon_threadsafe
@@ -65,5 +67,5 @@ def post_of(loop: AbstractEventLoop) -> Post:
         except OSError:  # this process may open no more files
             return loop.call_soon_threadsafe
         loop.add_reader(bell._descriptor, bell.answer)
-        _DOORBELLS[loop] = bell
+        _DOORBELLS[loop] = ref(bell)
     return bell.ring
