@@ -151,6 +151,17 @@ def test_a_lock_that_its_session_has_lost_is_lost(
     granted(backend.try_acquire(name, "b", 30.0))
 
 
+def test_a_session_that_others_use_too_is_refused_with_what_to_do(
+    server: PostgresServer, backend: PostgresBackend
+) -> None:
+    # As PgBouncer does with pool_mode = transaction. Ours are the same names in all sessions.
+    name = new_name("shared")
+    granted(backend.try_acquire(name, "a", 30.0))
+    in_its_session(backend, name, b'PREPARE "backofflock 2" AS SELECT 1')
+    with pytest.raises(BackendRefused, match="others too; .* pool_mode = session"):
+        backend.renew(name, "a", 30.0)
+
+
 def test_the_answer_to_an_unlock_is_read(server: PostgresServer, backend: PostgresBackend) -> None:
     name = new_name("unlock")
     granted(backend.try_acquire(name, "a", 30.0))

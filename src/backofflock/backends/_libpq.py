@@ -45,6 +45,10 @@ PIPELINES = pq.version() >= 140000
 """Whether libpq can send several messages before it reads an answer."""
 
 REPLACED = "a proxy has put another session in its place, as it must not for session locks"
+SHARED = (
+    "a proxy has given its session to others too; session locks need a direct connection, or "
+    "pool_mode = session"
+)
 
 Row: TypeAlias = list[bytes | None] | None
 """The columns of the only row of an answer, as text; None where it has no row."""
@@ -207,6 +211,8 @@ class Session:
         if failure is not None:
             if isinstance(failure, psycopg.errors.InvalidSqlStatementName):
                 raise SessionOver(REPLACED, sent=True, told=False) from failure
+            if isinstance(failure, psycopg.errors.DuplicatePreparedStatement):
+                raise psycopg.errors.DuplicatePreparedStatement(SHARED) from failure
             if pgconn.status != ConnStatus.OK:
                 raise SessionOver(reason_of(failure), sent=True, told=True) from failure
             raise failure
