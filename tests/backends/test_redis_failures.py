@@ -129,18 +129,18 @@ def test_a_plain_client_of_a_cluster_is_told_what_to_use(
 
 
 @pytest.mark.parametrize(
-    ("setting", "value", "normal"),
+    ("setting", "value", "normal", "reason"),
     [
-        ("maxmemory", "1", "0"),
-        ("min-replicas-to-write", "1", "0"),
+        ("maxmemory", "1", "0", "command not allowed when used memory > 'maxmemory'"),
+        ("min-replicas-to-write", "1", "0", "NOREPL"),
     ],
 )
 def test_a_server_that_cannot_write_is_unavailable_until_it_can(
-    server: RedisServer, backend: RedisBackend, setting: str, value: str, normal: str
+    server: RedisServer, backend: RedisBackend, setting: str, value: str, normal: str, reason: str
 ) -> None:
     server.admin.config_set(setting, value)
     try:
-        with pytest.raises(BackendUnavailable, match=r"did not answer try_acquire: (OOM|NOREPL)"):
+        with pytest.raises(BackendUnavailable, match=f"did not answer try_acquire: .*{reason}"):
             backend.try_acquire("orders", "a", 30.0)
     finally:
         server.admin.config_set(setting, normal)
@@ -174,7 +174,7 @@ def test_a_server_that_became_a_replica_is_unavailable_and_its_connections_are_d
     before = accepted()
     try:
         for _ in range(2):
-            with pytest.raises(BackendUnavailable, match="READONLY"):
+            with pytest.raises(BackendUnavailable, match="write against a read only replica"):
                 backend.try_acquire("orders", "a", 30.0)
         assert accepted() == before + 1
     finally:
@@ -188,7 +188,7 @@ def test_a_server_that_became_a_replica_is_unavailable_and_its_connections_are_d
         before = accepted()
         try:
             for _ in range(2):
-                with pytest.raises(BackendUnavailable, match="READONLY"):
+                with pytest.raises(BackendUnavailable, match="write against a read only replica"):
                     await calls.try_acquire("orders", "a", 30.0)
             assert accepted() == before + 1
         finally:
