@@ -4,16 +4,17 @@ Each call is one script, which the server carries out as a whole. A lock has up 
 a cluster keeps together, since the braces name what their slot is computed from:
 
 ===========================  ====================================================================
-``{backofflock:NAME}``       ``FENCE TOKEN`` of the grant. Expires with it.
-``{backofflock:NAME}:last``  The last fence of it. Expires a day after the last grant.
+``{backofflock:NAME}``       The token of the grant. Expires with it.
+``{backofflock:NAME}:last``  The last fence of the last grant. Expires a day after that.
 ``{backofflock:NAME}:TOKEN`` Token `TOKEN` was released while an acquire of it might be on its way:
 ``:gone``                    ``1`` if it had the lock, else ``0``. Expires after a minute.
 ===========================  ====================================================================
 
-A fence is the last fence and one; where there is none, the server's clock in microseconds. Grants
-do not come as fast as microseconds, so the clock is always ahead: the fence grows when the clock is
-set back, and also when the server has forgotten everything. A grant brings a block of fences, for
-the next holders in its process.
+A fence is the last fence and one; where there is none, the server's clock in microseconds and one.
+Grants do not come as fast as microseconds, so the clock is always ahead: the fence grows when the
+clock is set back, and also when the server has forgotten everything. A grant brings a block of
+fences, for the next holders in its process; who asks for it again is told the same block, since
+nobody else can have had a grant in between.
 """
 
 from __future__ import annotations
@@ -86,37 +87,31 @@ def _packed(words: list[bytes]) -> bytes:
 
 
 ACQUIRE = Script(f"""
-local value = redis.call('GET', KEYS[1])
-if value then
-  local fence, holder = string.match(value, '^(%d+) (.*)$')
-  if holder ~= ARGV[1] then return 0 end
-  redis.call('PEXPIRE', KEYS[1], ARGV[2])
-  return tonumber(fence)
-end
 if redis.call('EXISTS', KEYS[3]) == 1 then return 0 end
-local last = redis.call('GET', KEYS[2])
-if not last then
-  local time = redis.call('TIME')
-  last = time[1] * 1000000 + time[2]
+if not redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then
+  if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+  redis.call('PEXPIRE', KEYS[1], ARGV[2])
+  local last = redis.call('GET', KEYS[2])
+  if last then return last - {BLOCK - 1} end
 end
-local fence = last + 1
-redis.call('SET', KEYS[1], string.format('%.0f ', fence) .. ARGV[1], 'PX', ARGV[2])
-redis.call('SET', KEYS[2], string.format('%.0f', fence + {BLOCK - 1}), 'PX', ARGV[3])
-return fence
+local last = redis.call('INCRBY', KEYS[2], {BLOCK})
+if last == {BLOCK} then
+  local time = redis.call('TIME')
+  last = redis.call('INCRBY', KEYS[2], string.format('%.0f', time[1] * 1000000 + time[2]))
+end
+redis.call('PEXPIRE', KEYS[2], ARGV[3])
+return last - {BLOCK - 1}
 """)
 
 RENEW = Script("""
-local value = redis.call('GET', KEYS[1])
-if not value or string.match(value, '^%d+ (.*)$') ~= ARGV[1] then return 0 end
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 redis.call('PEXPIRE', KEYS[2], ARGV[3])
 return 1
 """)
 
 RELEASE = Script("""
-local value = redis.call('GET', KEYS[1])
-local had = value and string.match(value, '^%d+ (.*)$') == ARGV[1] and 1 or 0
-if had == 1 then redis.call('DEL', KEYS[1]) end
+local had = redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('DEL', KEYS[1]) or 0
 if ARGV[2] == '0' then return had end
 if had == 0 then had = tonumber(redis.call('GET', KEYS[3]) or 0) end
 redis.call('SET', KEYS[3], had, 'PX', ARGV[2])

@@ -89,7 +89,7 @@ class RedisServer(Server):
                 raise RuntimeError(f"no Redis: {(self.directory / 'log').read_text()}")
             time.sleep(0.01)
         if self.user:
-            rights = "~{backofflock:* +eval +evalsha +get +exists +set +del +pexpire +time"
+            rights = "~{backofflock:* +eval +evalsha +exists +set +get +incrby +pexpire +del +time"
             self.admin.execute_command(
                 "ACL", "SETUSER", self.user, "on", f">{self.password}", *rights.split()
             )
