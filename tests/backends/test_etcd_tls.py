@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import ssl
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
-from backofflock import BackendRefused
+from backofflock import BackendRefused, BackendUnavailable
 from backofflock.backends.etcd import EtcdBackend
 from backofflock.testing._clients import clients, new_token
 
 from .fleet import new_name
+from .servers.base import Server
 from .servers.etcd import EtcdServer
-from .tls import Identities
+from .tls import Encrypting, Identities
 
 LONG = 60.0
 
@@ -97,3 +100,44 @@ def test_a_client_that_nobody_vouches_for_is_refused(
         pytest.raises(BackendRefused, match="ALERT_BAD_CERTIFICATE|ALERT_CERTIFICATE_REQUIRED"),
     ):
         client.try_acquire(name, new_token(), LONG)
+
+
+@pytest.fixture(scope="module")
+def latest(server_of: Callable[[str], Server], identities: Identities) -> Iterator[Encrypting]:
+    """Return one that turns clients away by TLS 1.3, with the first answer."""
+    context = identities.context(asks_clients=True, latest=ssl.TLSVersion.TLSv1_3)
+    with closing(Encrypting(server_of("etcd").port, context)) as front:
+        yield front
+
+
+@each_host
+def test_who_is_turned_away_late_gets_an_error_of_ours(
+    latest: Encrypting, identities: Identities, kind: str, name: str
+) -> None:
+    backend = EtcdBackend(f"https://localhost:{latest.port}", verify=str(identities.authority))
+    with clients(lambda: backend, kind, 1) as (client,):
+        for _ in range(20):
+            # What it was told may be gone with the connection.
+            with pytest.raises((BackendRefused, BackendUnavailable)):
+                client.try_acquire(name, new_token(), LONG)
+
+
+@each_host
+def test_a_member_that_does_not_know_the_client_does_not_speak_for_the_others(
+    latest: Encrypting,
+    server_of: Callable[[str], Server],
+    identities: Identities,
+    kind: str,
+    name: str,
+) -> None:
+    with closing(Encrypting(server_of("etcd").port, identities.context())) as front:
+        url = f"etcds://localhost:{latest.port},localhost:{front.port}"
+        for _ in range(5):
+            backend = EtcdBackend.from_url(f"{url}?verify={identities.authority}")
+            with clients(lambda: backend, kind, 1) as (client,):  # noqa: B023
+                token = new_token()
+                try:
+                    client.gets(name, token, LONG)
+                except BackendUnavailable:  # what it was told was gone with the connection
+                    client.gets(name, token, LONG)
+                assert client.release(name, token)

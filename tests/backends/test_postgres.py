@@ -8,12 +8,13 @@ import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import psycopg
 import pytest
 
 from backofflock import BackendRefused, BackendUnavailable, Busy, Grant, connect
 from backofflock.backends import postgres as under_test
 from backofflock.backends._steps import Patience, Wanted, in_thread
-from backofflock.backends.postgres import PostgresBackend, lock_key
+from backofflock.backends.postgres import PostgresBackend, _is_final, lock_key
 
 from .fleet import new_name
 from .postgres_sessions import advisory_locks, deserted, eventually, granted, session_of
@@ -151,15 +152,44 @@ def test_a_lock_that_its_session_has_lost_is_lost(
     granted(backend.try_acquire(name, "b", 30.0))
 
 
+@pytest.mark.parametrize("call", ["renew", "release"])
 def test_a_session_that_others_use_too_is_refused_with_what_to_do(
-    server: PostgresServer, backend: PostgresBackend
+    backend: PostgresBackend, call: str
 ) -> None:
     # As PgBouncer does with pool_mode = transaction. Ours are the same names in all sessions.
     name = new_name("shared")
     granted(backend.try_acquire(name, "a", 30.0))
-    in_its_session(backend, name, b'PREPARE "backofflock 2" AS SELECT 1')
+    session = backend._locks[name, "a"].session
+    assert session is not None
+    after_this = next(session._number) + 2
+    in_its_session(backend, name, b'PREPARE "backofflock %d" AS SELECT 1' % after_this)
+    arguments = [30.0] if call == "renew" else []
     with pytest.raises(BackendRefused, match="others too; .* pool_mode = session"):
-        backend.renew(name, "a", 30.0)
+        getattr(backend, call)(name, "a", *arguments)
+
+
+AT = 'connection to server at "10.0.0.1", port 5432 failed: '
+
+
+@pytest.mark.parametrize(
+    ("said", "lasts"),
+    [
+        (AT + "FATAL:  connection requires a valid client certificate", True),
+        (AT + "SSL error: certificate verify failed", True),
+        (AT + 'server certificate for "a" does not match host name "b"', True),
+        (AT + 'root certificate file "/root.crt" does not exist', True),
+        (AT + 'certificate present, but not private key file "/client.key"', True),
+        (AT + 'private key file "/client.key" has group or world access', True),
+        (AT + 'could not open certificate file "/client.crt": Too many open files', False),
+        (AT + "Connection refused", False),
+        # With sslmode=prefer it tries without TLS then, and that is what counts.
+        (f'{AT}not private key file "/a.key" {AT}FATAL:  the database system is', False),
+        (f"{AT}SSL error: certificate verify failed {AT}Connection refused", False),
+        (f"{AT}Connection refused {AT}FATAL:  password authentication failed", True),
+    ],
+)
+def test_what_libpq_says_of_its_last_attempt_counts(said: str, lasts: bool) -> None:
+    assert _is_final(psycopg.OperationalError(said), said) is lasts
 
 
 def test_the_answer_to_an_unlock_is_read(server: PostgresServer, backend: PostgresBackend) -> None:

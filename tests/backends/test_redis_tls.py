@@ -110,6 +110,23 @@ def test_a_client_that_nobody_vouches_for_is_refused(
         ask(backend, "try_acquire", "orders", "mine", 30.0)
 
 
+@pytest.mark.parametrize("option", ["ssl_ca_certs", "ssl_certfile", "ssl_keyfile"])
+def test_a_file_that_is_not_there_is_no_server_that_is_away(option: str) -> None:
+    with pytest.raises(FileNotFoundError, match="/nowhere"):
+        RedisBackend.from_url(f"rediss://localhost/0?{option}=/nowhere")
+
+
+def test_a_file_that_is_no_certificate_is_refused(
+    front: Encrypting, identities: Identities, ask: Callable[..., Any]
+) -> None:
+    url = f"rediss://localhost:{front.port}/0?ssl_ca_certs={identities.authority}"
+    with (
+        RedisBackend.from_url(f"{url}&ssl_certfile={__file__}") as backend,
+        pytest.raises(BackendRefused, match="PEM"),
+    ):
+        ask(backend, "try_acquire", "orders", "mine", 30.0)
+
+
 class SaysHello(socketserver.BaseRequestHandler):
     """Answers whatever comes in plain text, as a web server does."""
 

@@ -30,17 +30,19 @@ class Identities(NamedTuple):
     stranger: Path
     """A client for whom nobody known vouches."""
 
-    def context(self, asks_clients: bool = False) -> ssl.SSLContext:
+    def context(
+        self, asks_clients: bool = False, latest: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2
+    ) -> ssl.SSLContext:
         """Return how a server encrypts; `asks_clients`: it wants to know who they are.
 
         Then by TLS 1.2: in 1.3 a client may have sent its request when it is turned away, and what
-        it is told goes the way of the connection.
+        it is told may go the way of the connection.
         """
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=self.authority)
         context.load_cert_chain(self.server)
         if asks_clients:
             context.verify_mode = ssl.CERT_REQUIRED
-            context.maximum_version = ssl.TLSVersion.TLSv1_2
+            context.maximum_version = latest
         return context
 
 
@@ -67,6 +69,7 @@ class Encrypting(socketserver.ThreadingTCPServer):
     """
 
     daemon_threads = True
+    request_queue_size = 128
 
     def __init__(
         self, target_port: int, context: ssl.SSLContext, *, as_postgres: bool = False
@@ -76,14 +79,18 @@ class Encrypting(socketserver.ThreadingTCPServer):
         self._target_port = target_port
         self._context = context
         self._as_postgres = as_postgres
+        self._open: set[socket.socket] = set()
         self._thread = threading.Thread(target=self.serve_forever, args=(0.01,))
         self._thread.start()
 
     def close(self) -> None:
-        """Take no more connections."""
+        """Take no more connections, and end those there are."""
         self.shutdown()
         self._thread.join()
         self.server_close()
+        for connection in list(self._open):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         """Pass on what comes, until one side ends or is not who it should be."""
@@ -96,7 +103,11 @@ class Encrypting(socketserver.ThreadingTCPServer):
                 self._context.wrap_socket(request, server_side=True) as here,
                 socket.create_connection(("127.0.0.1", self._target_port)) as there,
             ):
-                _pass_on(here, there)
+                self._open.add(there)
+                try:
+                    _pass_on(here, there)
+                finally:
+                    self._open.discard(there)
 
 
 def _pass_on(here: ssl.SSLSocket, there: socket.socket) -> None:

@@ -132,6 +132,13 @@ HOST_FAULTS: tuple[Mutant, ...] = (
         killers=(f"{DOORBELL}a_call_that_ends_the_loop_leaves_the_rest_to_its_next_turn",),
     ),
     on_doorbell(
+        "ring-without-a-sound",
+        fault="a wake-up that is interrupted waits until the loop is rung for another",
+        old="        try:\n            self._calls.append(call)\n        finally:",
+        new="        if not self._calls.append(call):",
+        killers=(f"{DOORBELL}a_ring_that_is_interrupted_is_heard_if_it_has_a_call",),
+    ),
+    on_doorbell(
         "doorbell-for-each-lock",
         fault="each lock that a thread and a task share costs a descriptor",
         old="bell = None if known is None else known()",
@@ -148,8 +155,8 @@ HOST_FAULTS: tuple[Mutant, ...] = (
     on_doorbell(
         "doorbell-left-open",
         fault="each loop on which tasks have waited leaves a descriptor open for good",
-        old="        os.close(self._descriptor)",
-        new="        pass",
+        old="            os.close(descriptor)",
+        new="            pass",
         killers=(f"{DOORBELL}all_locks_of_a_loop_share_one_descriptor_which_goes_with_the_loop",),
     ),
     on_doorbell(

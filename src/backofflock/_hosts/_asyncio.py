@@ -76,8 +76,8 @@ class AsyncioWaiter(Waiter):
             return False
         try:
             alarm.post(self.go_on)
-        except RuntimeError:
-            return False  # it was closed just now
+        except (RuntimeError, ValueError):
+            return False  # it was closed just now, or is garbage as this is
         return True
 
     def gone(self) -> bool:

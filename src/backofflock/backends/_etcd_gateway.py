@@ -115,7 +115,7 @@ class Cluster:
         headers = {"content-type": "application/json"}
         if self._pass:
             headers["authorization"] = self._pass
-        untried = len(self._urls)
+        untried, is_hopeless = len(self._urls), True
         while True:
             at, untried, is_well = self._at, untried - 1, False
             try:
@@ -123,9 +123,10 @@ class Cluster:
                 code, message, answer = _read(response)
                 is_well = code not in PASSING
             except Unanswered as lost:
-                if untried and not lost.was_sent:
+                is_hopeless = is_hopeless and lost.is_hopeless
+                if untried and (lost.is_hopeless or not lost.was_sent):
                     continue
-                kind = BackendRefused if lost.is_hopeless else BackendUnavailable
+                kind = BackendRefused if is_hopeless else BackendUnavailable
                 raise kind(self.label, call, lost.reason) from lost.__cause__
             finally:  # also if the call is cancelled: the member may be why
                 if not is_well and self._at == at:

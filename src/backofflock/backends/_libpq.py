@@ -47,7 +47,7 @@ PIPELINES = pq.version() >= 140000
 REPLACED = "a proxy has put another session in its place, as it must not for session locks"
 SHARED = (
     "a proxy has given its session to others too; session locks need a direct connection, or "
-    "pool_mode = session"
+    "pool_mode = session with server_reset_query = DISCARD ALL"
 )
 
 Row: TypeAlias = list[bytes | None] | None

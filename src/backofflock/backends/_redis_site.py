@@ -112,7 +112,7 @@ def _passes(links: list[BaseException]) -> bool:
         if isinstance(link, answers.ResponseError):
             return _PASSES_TOO.search(str(link)) is not None
         if isinstance(link, ssl.SSLError):
-            return not is_refusal(link.reason)
+            return not is_refusal(link)
     return True
 
 

@@ -7,13 +7,16 @@ import re
 __all__ = ["is_refusal"]
 
 _REFUSAL = re.compile(
-    r"certificate verify failed|wrong version number|unsupported protocol|no protocols available"
+    r"certificate verify failed|wrong version number|record layer failure|unsupported protocol"
+    r"|no (protocols|ciphers) available|unsafe legacy renegotiation|(key|md) too (small|weak)"
     r"|alert (bad|unsupported|no) certificate|alert certificate (expired|required|revoked|unknown)"
-    r"|alert (access denied|handshake failure|insufficient security|protocol version|unknown ca)"
+    r"|alert (access denied|decrypt error|handshake failure|insufficient security)"
+    r"|alert (protocol version|unknown ca)|key values mismatch|pem lib"
 )
-"""No server of that name, none that encrypts, or none that takes us for a client of its own."""
+"""No server of that name, none that encrypts, none that takes us for a client of its own, or a
+certificate of ours that is none."""
 
 
-def is_refusal(reason: str | None) -> bool:
-    """Return whether asking again is of no use; `reason` is `ssl.SSLError.reason`, or has it."""
-    return reason is not None and bool(_REFUSAL.search(reason.lower().replace("_", " ")))
+def is_refusal(error: object) -> bool:
+    """Return whether asking again is of no use, after an `ssl.SSLError` or a text that has it."""
+    return bool(_REFUSAL.search(str(error).lower().replace("_", " ")))

@@ -35,6 +35,9 @@ PORT = 2379
 UNSENT = httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout
 """Errors after which the request was certainly not sent."""
 
+FAILURES = (httpx.HTTPError, ssl.SSLError)
+"""What httpx raises; what comes of TLS only with the first answer it passes on as it is."""
+
 # httpx loads its transport when it makes the first, which would be in somebody's event loop.
 httpx.AsyncHTTPTransport(verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
 
@@ -162,7 +165,7 @@ class EtcdBackend(ClosingInTasks):
             while True:
                 try:
                     response = client.post(url, content=content, headers=headers)
-                except httpx.HTTPError as error:
+                except FAILURES as error:
                     url, content, headers = steps.throw(_unanswered(error, before))
                 else:
                     answer = Response(response.status_code, response.text)
@@ -236,7 +239,7 @@ class EtcdInTasks:
                 request.stream = _Body(content)
                 try:
                     response = await client.send(request)
-                except httpx.HTTPError as error:
+                except FAILURES as error:
                     url, content, headers = steps.throw(_unanswered(error, before))
                 else:
                     answer = Response(response.status_code, response.text)
@@ -332,7 +335,7 @@ def _close(client: httpx.Client, pid: int) -> None:
         client.close()
 
 
-def _unanswered(error: httpx.HTTPError, before: BaseException | None) -> Unanswered:
+def _unanswered(error: Exception, before: BaseException | None) -> Unanswered:
     """Return what a client's error says; `before` was handled already when it came."""
     cause: BaseException = error
     while (deeper := cause.__cause__ or cause.__context__) not in (None, before):
@@ -342,7 +345,7 @@ def _unanswered(error: httpx.HTTPError, before: BaseException | None) -> Unanswe
     unanswered = Unanswered(
         f"{type(error).__name__}: {said}".removesuffix(": "),
         was_sent=not isinstance(error, UNSENT),
-        is_hopeless=isinstance(cause, ssl.SSLError) and is_refusal(cause.reason),
+        is_hopeless=isinstance(cause, ssl.SSLError) and is_refusal(cause),
     )
     unanswered.__cause__ = error
     return unanswered

@@ -46,10 +46,14 @@ REFUSED_LOGINS = (
     "no pg_hba.conf entry",
     "permission denied",
     "pg_hba.conf rejects",
+    "requires a valid client certificate",
     "does not support SSL",
     "does not match host name",
-    "certificate file",
-    "private key file",
+    "root certificate file",
+    "not private key file",
+    "could not load private key file",
+    "group or world access",
+    'weak sslmode "',
 )
 """What PostgreSQL and its client say, in English, where nobody gets in who asks like this."""
 
@@ -366,7 +370,8 @@ def _is_final(error: psycopg.Error, reason: str) -> bool:
     """Return whether it is of no use to ask again."""
     if error.sqlstate:
         return error.sqlstate.startswith(REFUSALS)
-    return is_refusal(reason) or any(text in reason for text in REFUSED_LOGINS)
+    last = reason.rpartition("connection to server ")[2]  # it may have tried with and without TLS
+    return is_refusal(last) or any(text in last for text in REFUSED_LOGINS)
 
 
 _backends: WeakSet[PostgresBackend] = WeakSet()

@@ -56,6 +56,9 @@ _UNNAMED = MappingProxyType(
 fail before Redis 7.2."""
 
 
+_TLS_FILES = frozenset({"ssl_ca_certs", "ssl_certfile", "ssl_keyfile"})
+
+
 class RedisBackend(ClosingInTasks):
     """Keeps locks in Redis 5 or later, for threads and tasks.
 
@@ -105,8 +108,8 @@ class RedisBackend(ClosingInTasks):
         `url` is ``redis://user:password@host:port/db``, ``rediss://`` for TLS, or
         ``unix:///path/of/socket?db=0``, with options of redis-py's connections behind a ``?``.
         `options` are such too; the URL's go first. `request_timeout`: seconds after which a request
-        counts as not answered. Raises ValueError for a URL that is none, and TypeError for an
-        option that redis-py does not know.
+        counts as not answered. Raises ValueError for a URL that is none, TypeError for an option
+        that redis-py does not know, and OSError for a file of TLS that cannot be read.
         """
         seconds = duration("request_timeout", request_timeout)
         if not seconds:
@@ -117,6 +120,9 @@ class RedisBackend(ClosingInTasks):
         settings.setdefault("retry", Retry(NoBackoff(), 0))
         if "path" not in settings:
             settings.setdefault("socket_connect_timeout", settings["socket_timeout"])
+        for option in _TLS_FILES & settings.keys():
+            with open(settings[option] or os.devnull, "rb"):
+                pass
         limit = settings.pop("max_connections", None)
         # Threads need no limit: each has one connection at a time.
         pool: Any = redis.ConnectionPool(max_connections=limit or 2**31, **settings)
