@@ -24,8 +24,8 @@ __all__ = ["Doorbell", "Post", "post_of"]
 Post = Callable[[Callable[[], object]], object]
 """Has a loop call a function, from any thread; RuntimeError or ValueError if the loop is gone."""
 
-_SELECTOR = getattr(selectors, "EpollSelector", None)
-"""What loops have to watch by: one that takes any descriptor, and where there is `eventfd`."""
+_SELECTOR = getattr(selectors, "EpollSelector", None) if hasattr(os, "eventfd") else None
+"""What loops have to watch by: it takes any descriptor. None where there are no such counters."""
 
 
 class Doorbell:
