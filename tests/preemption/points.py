@@ -57,6 +57,8 @@ OWN = frozenset(
         "_timer",
         "_watched",
         "watches",
+        # Of a doorbell, changed by the collector when nobody has it.
+        "_descriptor",
         # Of an iterator of attempts and its attempts: one thread steps them.
         "_attempt",
         "_over",
