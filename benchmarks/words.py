@@ -68,8 +68,16 @@ def _plain(value: float) -> str:
 
 
 def value_of(bar: Bar, value: float) -> str:
-    """Return what a bar is compared with: a ratio, or a figure with its unit."""
-    return f"{value:.3g}" if bar.against is not None else figure(bar.metric, value)
+    """Return what a bar is compared with: a ratio, or a figure with its unit.
+
+    A ratio has three digits, or as many as it takes to see on which side of the bar it is.
+    """
+    if bar.against is None:
+        return figure(bar.metric, value)
+    digits = 3
+    while bar.reached_by(float(f"{value:.{digits}g}")) != bar.reached_by(value):
+        digits += 1
+    return f"{value:.{digits}g}"
 
 
 def spread_of(bar: Bar, reached: Spread) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter
+from matplotlib.ticker import EngFormatter, Formatter, FuncFormatter
 
 from ..charts import STYLE
 from ..samples import Sample, Values, values_of
@@ -128,7 +128,14 @@ def _draw(axis: Any, bars: Sequence[tuple[str, int, float]], unit: str) -> None:
             at, value, 0.85, color=_colour(peer), label=None if peer in labelled else peer
         )
         labelled.add(peer)
-        axis.bar_label(drawn, fmt=EngFormatter(unit=unit, places=1), padding=4, fontsize=9)
+        axis.bar_label(drawn, fmt=_words(unit, places=1), padding=4, fontsize=9)
     axis.margins(x=0.15)
-    axis.xaxis.set_major_formatter(EngFormatter(unit=unit))
+    axis.xaxis.set_major_formatter(_words(unit))
     axis.grid(axis="y", visible=False)
+
+
+def _words(unit: str, places: int | None = None) -> Formatter:
+    """Return how figures are written; without a unit they are numbers of something."""
+    if unit:
+        return EngFormatter(unit=unit, places=places)
+    return FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 100 else f"{value:.3g}")

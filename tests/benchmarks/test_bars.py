@@ -99,3 +99,11 @@ def test_the_words_for_a_bar() -> None:
     assert verdict.reached is not None
     assert value_of(AT_MOST, verdict.reached.median) == "20 ms"
     assert spread_of(AT_MOST, verdict.reached) == "15 ms to 25 ms"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(2.0, "2"), (2.004, "2"), (1.996, "1.996"), (1.99996, "1.99996"), (2.5, "2.5")],
+)
+def test_a_ratio_shows_on_which_side_of_the_bar_it_is(value: float, text: str) -> None:
+    assert value_of(AT_LEAST, value) == text
