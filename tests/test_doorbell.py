@@ -181,7 +181,7 @@ resource.setrlimit(resource.RLIMIT_NOFILE, (64, resource.getrlimit(resource.RLIM
 loop = asyncio.new_event_loop()
 resource.setrlimit(resource.RLIMIT_NOFILE, (3, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
 loop.run_until_complete(wait())
-print("woken")
+print("woken", flush=True)
 os._exit(0)
 """
 
