@@ -7,7 +7,7 @@ import math
 from .bars import Bar
 from .stats import Spread
 
-__all__ = ["METRICS", "figure", "is_ours", "limit_of", "spread_of", "value_of"]
+__all__ = ["METRICS", "figure", "is_ours", "limit_of", "plain", "spread_of", "value_of"]
 
 METRICS = {
     "entry": "seconds per entry",
@@ -44,14 +44,14 @@ def is_ours(peer: str) -> bool:
 def figure(metric: str, value: float) -> str:
     """Return a figure with its unit."""
     if metric == "throughput":
-        return f"{_plain(value)}/s"
+        return f"{plain(value)}/s"
     if metric in ("cpu share", "occupied"):
         return f"{value * 100:.1f} %"
     if metric.startswith("memory"):
         return f"{value:.0f} B"
     if metric.rpartition(" ")[2] in _SECONDS:
         return _seconds(value)
-    return f"{value:.3f}" if metric == "jain" else _plain(value)
+    return f"{value:.3f}" if metric == "jain" else plain(value)
 
 
 def _seconds(value: float) -> str:
@@ -61,7 +61,8 @@ def _seconds(value: float) -> str:
     return "< 1 µs" if value == 0.0 else f"{value * 1e9:.0f} ns"
 
 
-def _plain(value: float) -> str:
+def plain(value: float) -> str:
+    """Return a figure without a unit."""
     if not math.isfinite(value):
         return "∞"
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable
 from contextvars import ContextVar
 from functools import partial
-from typing import Any, cast
+from typing import Any
 from weakref import ref
 
 import pytest
@@ -47,6 +47,13 @@ def descriptors() -> set[str]:
         except OSError:  # the listing's own
             pass
     return found
+
+
+def bell_of(loop: asyncio.AbstractEventLoop) -> Doorbell:
+    """Return the doorbell of a loop, which has to have one."""
+    bell = getattr(post_of(loop), "__self__", None)
+    assert isinstance(bell, Doorbell)
+    return bell
 
 
 async def change_hands(lock: ThreadBackoffLock) -> None:
@@ -224,9 +231,8 @@ def test_a_ring_that_is_interrupted_is_heard_if_it_has_a_call() -> None:
     try:
         for at in itertools.count(1):
             made: list[str] = []
-            ring = cast("Callable[[Callable[[], object]], None]", post_of(loop))
-            struck = strike(lambda: ring(lambda: made.append("it")), at, ("_doorbell.py",))  # noqa: B023
-            bell = cast("Doorbell", ring.__self__)  # type: ignore[attr-defined]
+            bell, call = bell_of(loop), partial(made.append, "it")
+            struck = strike(partial(bell.ring, call), at, ("_doorbell.py",))
             is_left = bool(bell._calls)
             loop.run_until_complete(asyncio.sleep(0.001))
             assert bool(made) == is_left
@@ -257,12 +263,11 @@ def test_a_call_may_have_the_doorbell_answered() -> None:
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        ring = post_of(loop)
-        bell = cast("Doorbell", ring.__self__)  # type: ignore[attr-defined]
+        bell = bell_of(loop)
         loop.set_exception_handler(lambda _, context: pytest.fail(str(context)))
-        ring(bell.answer)
+        bell.ring(bell.answer)
         for number in range(3):
-            ring(partial(made.append, number))
+            bell.ring(partial(made.append, number))
         while len(made) < 3:
             await asyncio.sleep(0)
 
@@ -298,7 +303,7 @@ def test_a_ring_of_what_is_garbage_reaches_nobody() -> None:
         lock.acquire_nowait()
         task = asyncio.create_task(lock.acquire_async())
         await asyncio.sleep(0)
-        bell = cast("Doorbell", post_of(asyncio.get_running_loop()).__self__)  # type: ignore[attr-defined]
+        bell = bell_of(asyncio.get_running_loop())
         asyncio.get_running_loop().remove_reader(bell._descriptor)
         bell.__del__()  # as the collector does it, in whatever order
         in_a_thread(lock.release)
@@ -316,7 +321,6 @@ def test_a_loop_that_watches_no_descriptors_is_called_as_asyncio_does() -> None:
 def test_a_loop_of_asyncio_has_one_doorbell() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        assert post_of(loop) == post_of(loop)
-        assert isinstance(getattr(post_of(loop), "__self__", None), Doorbell)
+        assert bell_of(loop) is bell_of(loop)
 
     asyncio.run(main())

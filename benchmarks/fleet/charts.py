@@ -13,7 +13,7 @@ from matplotlib.ticker import EngFormatter, Formatter, FuncFormatter
 
 from ..charts import STYLE
 from ..samples import Sample, Values, values_of
-from ..words import is_ours
+from ..words import is_ours, plain
 from .bars import PLAIN
 from .cells import BACKENDS, CELLS
 
@@ -138,4 +138,4 @@ def _words(unit: str, places: int | None = None) -> Formatter:
     """Return how figures are written; without a unit they are numbers of something."""
     if unit:
         return EngFormatter(unit=unit, places=places)
-    return FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 100 else f"{value:.3g}")
+    return FuncFormatter(lambda value, _: plain(value))

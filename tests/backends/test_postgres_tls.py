@@ -20,11 +20,7 @@ from backofflock.testing._clients import Client, clients, new_token
 from .fleet import new_name
 from .servers.base import Server
 from .servers.postgres import QUOTED, USER, PostgresServer
-from .tls import Encrypting, Identities
-
-LONG = 60.0
-
-each_host = pytest.mark.parametrize("kind", ["threads", "asyncio", "trio"])
+from .tls import LONG, Encrypting, Identities, each_host
 
 
 @pytest.fixture

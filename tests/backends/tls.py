@@ -12,9 +12,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytest
 import trustme
 
-__all__ = ["Encrypting", "Identities", "identities_in"]
+__all__ = ["LONG", "Encrypting", "Identities", "each_host", "identities_in"]
+
+LONG = 60.0
+"""Seconds of a grant that no test outlives."""
+
+each_host = pytest.mark.parametrize("kind", ["threads", "asyncio", "trio"])
 
 SSL_REQUEST = struct.pack("!ii", 8, 80877103)
 """What a client of PostgreSQL asks for before it encrypts."""

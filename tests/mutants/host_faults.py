@@ -51,8 +51,8 @@ HOST_FAULTS: tuple[Mutant, ...] = (
     on_asyncio(
         "closed-loop-passes-for-awake",
         fault="waking a waiter whose loop is closed counts as a wake-up",
-        old="        if alarm.loop.is_closed():\n            return False",
-        new="        if alarm.loop.is_closed():\n            return True",
+        old="        if self.gone():\n            return False",
+        new="        if self.gone():\n            return True",
         killers=(
             f"{DEAD_LOOP}waking_a_closed_loop_drops_the_waiter[BackoffLock-asyncio-asyncio-dead]",
         ),

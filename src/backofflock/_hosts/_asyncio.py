@@ -72,7 +72,7 @@ class AsyncioWaiter(Waiter):
             if nap is not None and not nap.done():
                 nap.set_result(None)
             return True
-        if alarm.loop.is_closed():
+        if self.gone():
             return False
         try:
             alarm.post(self.go_on)

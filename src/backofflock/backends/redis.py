@@ -56,7 +56,8 @@ _UNNAMED = MappingProxyType(
 fail before Redis 7.2."""
 
 
-_TLS_FILES = frozenset({"ssl_ca_certs", "ssl_certfile", "ssl_keyfile"})
+_TLS_FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
+"""Options that name files, which redis-py reads when it connects."""
 
 
 class RedisBackend(ClosingInTasks):
@@ -120,9 +121,8 @@ class RedisBackend(ClosingInTasks):
         settings.setdefault("retry", Retry(NoBackoff(), 0))
         if "path" not in settings:
             settings.setdefault("socket_connect_timeout", settings["socket_timeout"])
-        for option in _TLS_FILES & settings.keys():
-            with open(settings[option] or os.devnull, "rb"):
-                pass
+        for path in filter(None, map(settings.get, _TLS_FILES)):
+            open(path, "rb").close()
         limit = settings.pop("max_connections", None)
         # Threads need no limit: each has one connection at a time.
         pool: Any = redis.ConnectionPool(max_connections=limit or 2**31, **settings)
