@@ -23,7 +23,7 @@ from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import ConnStatus, DiagnosticField, ExecStatus, PollingStatus
 
-from ._steps import Patience, Steps, Unanswered, Wire, in_thread
+from ._steps import Patience, Spin, Steps, Unanswered, Wire, in_thread
 
 __all__ = [
     "Row",
@@ -40,6 +40,9 @@ import_module("encodings.idna")
 
 FRESH = 1.0
 """Seconds for which a session that was there is taken to be there, before something is asked."""
+
+NEAR = 0.00015
+"""Seconds within which a server answers that the next answer is spun for: a `SPIN` and a waking."""
 
 PIPELINES = pq.version() >= 140000
 """Whether libpq can send several messages before it reads an answer."""
@@ -77,10 +80,12 @@ class Session:
     __slots__ = (
         "__weakref__",
         "_answer",
+        "_is_near",
         "_names",
         "_number",
         "_pgconn",
         "_seen_at",
+        "_spin",
         "_wire",
         "is_aurora",
         "is_due",
@@ -90,6 +95,8 @@ class Session:
     def __init__(self, pgconn: pq.abc.PGconn) -> None:
         self._pgconn = pgconn
         self._wire = Wire(pgconn.socket)
+        self._spin = Spin(pgconn.socket)
+        self._is_near = True
         self._answer: pq.abc.PGresult | None = None
         self._names: dict[bytes, bytes] = {}  # of the statements that are prepared
         self._number = count()
@@ -176,14 +183,17 @@ class Session:
         if it never will; and a `psycopg.Error` if the server refuses the statement.
         """
         pgconn, nothing_is_left = self._pgconn, False
+        awaited: Spin | Wire = self._spin if self._is_near else self._wire
+        began_at = monotonic()
         try:
             while pgconn.flush():
                 yield from patience.wait(Wire(pgconn.socket, write=True))
                 pgconn.consume_input()
             while True:
                 while pgconn.is_busy():
-                    if (yield patience.a_while(self._wire)):
+                    if (yield patience.a_while(awaited)):
                         pgconn.consume_input()
+                    awaited = self._wire
                 part = pgconn.get_result()
                 if part is None:
                     if not (PIPELINES and pgconn.pipeline_status):
@@ -205,6 +215,7 @@ class Session:
         answer, self._answer = self._answer, None
         self.is_due = False
         self._seen_at = monotonic()
+        self._is_near = self._seen_at - began_at < NEAR
         if answer is None:
             raise psycopg.InternalError("an empty answer")
         failure = failure_of(answer)

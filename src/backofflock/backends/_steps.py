@@ -7,6 +7,7 @@ thread. Nothing else here or in what yields steps waits, so tasks go through the
 from __future__ import annotations
 
 import asyncio
+import os
 import select
 import time
 from collections.abc import Callable, Generator
@@ -22,6 +23,7 @@ from ..distributed._calls import in_worker_thread
 __all__ = [
     "SLICE",
     "Patience",
+    "Spin",
     "Steps",
     "Turn",
     "Unanswered",
@@ -35,6 +37,9 @@ T = TypeVar("T")
 
 SLICE = 0.05
 """Seconds after which a wait looks whether it is still wanted."""
+
+SPIN = 0.0001
+"""Seconds to look for an answer before it is slept for: to be woken alone takes some 40 µs."""
 
 PAUSE = 0.005
 """Seconds between two looks at what tells nobody when it comes."""
@@ -149,6 +154,36 @@ class Wire:
                     loop.remove_writer(self._fileno)
 
 
+class Spin:
+    """That a socket can be read, looked at again and again for up to `SPIN`, before anybody sleeps.
+
+    Other threads, processes and tasks have their turns meanwhile.
+    """
+
+    __slots__ = ("_poll",)
+
+    def __init__(self, fileno: int) -> None:
+        self._poll = poller(fileno, write=False)
+
+    def wait(self, seconds: float) -> bool:
+        """Look for some seconds at the most; return whether it is so."""
+        until = monotonic() + min(seconds, SPIN)
+        while not self._poll(0):
+            if monotonic() >= until:
+                return False
+            yield_processor()
+        return True
+
+    async def wait_in_task(self, seconds: float) -> bool:
+        """Do so in a task of asyncio."""
+        until = monotonic() + min(seconds, SPIN)
+        while not self._poll(0):
+            if monotonic() >= until:
+                return False
+            await asyncio.sleep(0)
+        return True
+
+
 class Turn:
     """What one at a time has. To take it is ``del turn.key[0]``, see `_key`: no call is made."""
 
@@ -207,6 +242,10 @@ async def in_task(steps: Steps[T]) -> T:
         return result
     finally:
         steps.close()
+
+
+yield_processor: Callable[[], None] = getattr(os, "sched_yield", partial(time.sleep, 0))
+"""Lets another process run, if one waits for this processor: the server, maybe."""
 
 
 def poller(fileno: int, write: bool) -> Callable[[float], object]:
