@@ -23,6 +23,7 @@ from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import ConnStatus, DiagnosticField, ExecStatus, PollingStatus
 
+from ._spin import NEAR
 from ._steps import Patience, Spin, Steps, Unanswered, Wire, in_thread
 
 __all__ = [
@@ -40,9 +41,6 @@ import_module("encodings.idna")
 
 FRESH = 1.0
 """Seconds for which a session that was there is taken to be there, before something is asked."""
-
-NEAR = 0.00015
-"""Seconds within which a server answers that the next answer is spun for: a `SPIN` and a waking."""
 
 PIPELINES = pq.version() >= 140000
 """Whether libpq can send several messages before it reads an answer."""

@@ -27,6 +27,7 @@ from ._redis_scripts import (
     to_end,
 )
 from ._redis_site import FAILURES, FOR, FRESH, Site, ends_connections
+from ._spin import NEAR, Awake
 
 __all__ = ["RedisInTasks"]
 
@@ -94,7 +95,10 @@ class RedisInTasks:
         try:
             # A cancel in here ends the connection: redis-py sees to that.
             await connection.send_packed_command([form.request(command)])
-            answer = await connection.read_response()
+            began_at = monotonic()
+            with Awake() if here.is_near else nullcontext():
+                answer = await connection.read_response()
+            here.is_near = monotonic() - began_at < NEAR
             return answer
         finally:
             here.idle.append((monotonic(), connection))
@@ -153,6 +157,8 @@ class _OnLoop:
     """A request is sent in here: otherwise the client would refuse it for want of connections."""
     open: AsyncGenerator[None] | None = None
     """Closes the client when it is closed itself."""
+    is_near: bool = True
+    """Whether the server answers so soon that its answers are spun for."""
     idle: list[tuple[float, Any]] = field(default_factory=list[tuple[float, Any]])
     """Connections of a client of ours that nobody uses, and when they were used, see `FRESH`."""
 

@@ -7,7 +7,6 @@ thread. Nothing else here or in what yields steps waits, so tasks go through the
 from __future__ import annotations
 
 import asyncio
-import os
 import select
 import time
 from collections.abc import Callable, Generator
@@ -19,6 +18,7 @@ from .._hosts import finish
 from .._key import new_key
 from ..distributed._alarms import alarms_of
 from ..distributed._calls import in_worker_thread
+from ._spin import spin, spin_in_task
 
 __all__ = [
     "SLICE",
@@ -37,9 +37,6 @@ T = TypeVar("T")
 
 SLICE = 0.05
 """Seconds after which a wait looks whether it is still wanted."""
-
-SPIN = 0.0001
-"""Seconds to look for an answer before it is slept for: to be woken alone takes some 40 µs."""
 
 PAUSE = 0.005
 """Seconds between two looks at what tells nobody when it comes."""
@@ -155,33 +152,20 @@ class Wire:
 
 
 class Spin:
-    """That a socket can be read, looked at again and again for up to `SPIN`, before anybody sleeps.
+    """That a socket can be read, looked at again and again for a moment: see `_spin`."""
 
-    Other threads, processes and tasks have their turns meanwhile.
-    """
-
-    __slots__ = ("_poll",)
+    __slots__ = ("_can_read",)
 
     def __init__(self, fileno: int) -> None:
-        self._poll = poller(fileno, write=False)
+        self._can_read = partial(poller(fileno, write=False), 0)
 
     def wait(self, seconds: float) -> bool:
-        """Look for some seconds at the most; return whether it is so."""
-        until = monotonic() + min(seconds, SPIN)
-        while not self._poll(0):
-            if monotonic() >= until:
-                return False
-            yield_processor()
-        return True
+        """Spin, for some seconds at the most; return whether it is so."""
+        return spin(self._can_read, seconds)
 
     async def wait_in_task(self, seconds: float) -> bool:
         """Do so in a task of asyncio."""
-        until = monotonic() + min(seconds, SPIN)
-        while not self._poll(0):
-            if monotonic() >= until:
-                return False
-            await asyncio.sleep(0)
-        return True
+        return await spin_in_task(self._can_read, seconds)
 
 
 class Turn:
@@ -242,10 +226,6 @@ async def in_task(steps: Steps[T]) -> T:
         return result
     finally:
         steps.close()
-
-
-yield_processor: Callable[[], None] = getattr(os, "sched_yield", partial(time.sleep, 0))
-"""Lets another process run, if one waits for this processor: the server, maybe."""
 
 
 def poller(fileno: int, write: bool) -> Callable[[float], object]:

@@ -10,6 +10,7 @@ import inspect
 import os
 import sys
 from contextlib import suppress
+from functools import partial
 from time import monotonic
 from types import MappingProxyType
 from typing import Any, Self, TypeAlias
@@ -38,6 +39,7 @@ from ._redis_scripts import (
 )
 from ._redis_site import FAILURES, FOR, FRESH, Site, described, ends_connections, parsed
 from ._redis_tasks import RedisInTasks
+from ._spin import NEAR, spin
 
 __all__ = ["RedisBackend"]
 
@@ -99,6 +101,8 @@ class RedisBackend(ClosingInTasks):
         """Whether it has made its clients."""
         self._idle: list[tuple[float, Any]] = []
         """Connections of its own client that nobody uses, and when they were used, see `FRESH`."""
+        self._is_near = True
+        """Whether its server answers so soon that its answers are spun for."""
 
     @classmethod
     def from_url(
@@ -195,7 +199,11 @@ class RedisBackend(ClosingInTasks):
         connection = self._connection()
         try:
             connection.send_packed_command([form.request(command)])
+            began_at = monotonic()
+            if self._is_near:
+                spin(partial(connection.can_read, 0))
             answer = connection.read_response()
+            self._is_near = monotonic() - began_at < NEAR
             return answer
         except BaseException as error:
             if not isinstance(error, answers.ResponseError):
