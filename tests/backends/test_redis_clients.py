@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import partial
 from types import FrameType
 from typing import Any, cast
@@ -305,13 +305,13 @@ class Struck(BaseException):
     """What a signal handler raises, as Ctrl-C raises KeyboardInterrupt."""
 
 
-def struck_at(line: int, act: Callable[[], object]) -> bool:
-    """Raise `Struck` before so many more lines of redis-py are run; return whether that was."""
+def struck_at(line: int, act: Callable[[], object], files: str = "redis") -> bool:
+    """Raise `Struck` before so many more lines of some files are run; return whether that was."""
     left = line
 
     def trace(frame: FrameType, event: str, argument: object) -> Any:
         nonlocal left
-        if "redis" not in frame.f_code.co_filename or in_finalizer(frame):
+        if files not in frame.f_code.co_filename or in_finalizer(frame):
             return None
         if event == "line":
             left -= 1
@@ -349,3 +349,29 @@ def test_an_interrupt_anywhere_in_a_call_leaves_no_answer_for_the_next(server: R
             assert backend.try_acquire("stock", f"b {line}", 30.0) == answer
             assert backend.release("stock", f"b {line}")
         assert line > 100
+
+
+def test_an_interrupt_anywhere_in_a_task_leaves_no_answer_for_the_next(server: RedisServer) -> None:
+    async def acquired(name: str) -> None:
+        await calls.try_acquire(name, "a", 30.0)
+
+    async def checked(token: str) -> None:
+        answer = await calls.try_acquire("stock", token, 30.0)
+        assert isinstance(answer, Grant), token
+        assert not await calls.renew("stock", "another", 30.0), token
+        assert await calls.try_acquire("stock", token, 30.0) == answer
+        assert await calls.release("stock", token)
+
+    loop = asyncio.new_event_loop()
+    with RedisBackend.from_url(server.url()) as backend, closing(loop):
+        calls = cast("RedisInTasks", backend.native("asyncio"))
+        run = loop.run_until_complete
+        run(checked("connects"))
+        line, was_struck = 0, True
+        while was_struck:
+            line += 1
+            act = partial(run, acquired(f"order {line}"))
+            was_struck = struck_at(line, act, "backofflock/backends/")
+            run(checked(f"b {line}"))
+        run(calls.aclose())
+    assert line > 20

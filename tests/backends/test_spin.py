@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from backofflock import connect
-from backofflock.backends import _libpq, _redis_tasks, _spin, _steps
+from backofflock.backends import _redis_tasks, _spin, _steps
 from backofflock.backends import redis as _redis
-from backofflock.backends._spin import Awake, spin, spin_in_task
+from backofflock.backends._spin import Awake, came_from_nearby, spin, spin_in_task
 from backofflock.backends.postgres import PostgresBackend
 
 from .fleet import new_name
@@ -81,13 +81,23 @@ def test_a_loop_that_is_awake_sleeps_again_in_time(monkeypatch: pytest.MonkeyPat
         monkeypatch.setattr(_spin, "SPIN", FOR_EVER)
         with Awake():
             assert not await slept(0.01)
-        assert await slept(0.01)
+        assert await slept(0.2)
         monkeypatch.setattr(_spin, "SPIN", 0.0)
         with Awake():
-            assert await slept(0.01)
+            assert await slept(0.2)
 
     with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(sleeps)) as runner:
         runner.run(main())
+
+
+@pytest.mark.parametrize(
+    ("seconds", "spun", "near"),
+    [(1e-5, True, True), (1.2e-4, False, True), (1.2e-4, True, False), (1e-3, False, False)],
+)
+def test_an_answer_is_from_nearby_if_a_spin_finds_such(
+    seconds: float, spun: bool, near: bool
+) -> None:
+    assert came_from_nearby(seconds, spun=spun) is near
 
 
 # -- who spins -------------------------------------------------------------------------------------
@@ -102,8 +112,6 @@ class Spinner:
     module: ModuleType
     name: str
     """Of what the module spins by."""
-    near: ModuleType
-    """The module that knows which server is near."""
 
     def __str__(self) -> str:
         return f"{self.server}-{'asyncio' if self.is_in_task else 'threads'}"
@@ -128,10 +136,10 @@ class Spinner:
 
 
 SPINNERS = [
-    Spinner("postgres", False, _steps, "spin", _libpq),
-    Spinner("postgres", True, _steps, "spin_in_task", _libpq),
-    Spinner("redis", False, _redis, "spin", _redis),
-    Spinner("redis", True, _redis_tasks, "Awake", _redis_tasks),
+    Spinner("postgres", False, _steps, "spin"),
+    Spinner("postgres", True, _steps, "spin_in_task"),
+    Spinner("redis", False, _redis, "spin"),
+    Spinner("redis", True, _redis_tasks, "Awake"),
 ]
 
 
@@ -157,16 +165,17 @@ def spins(spinner: Spinner, monkeypatch: pytest.MonkeyPatch) -> list[object]:
     return spins
 
 
-@pytest.mark.parametrize(("near", "spun"), [(FOR_EVER, 6), (0.0, 1)])
+@pytest.mark.parametrize(("limit", "spun"), [(FOR_EVER, 6), (0.0, 1)])
 def test_only_a_server_that_answers_soon_is_spun_for(
     spinner: Spinner,
     spins: list[object],
     server_of: Callable[[str], Server],
     monkeypatch: pytest.MonkeyPatch,
-    near: float,
+    limit: float,
     spun: int,
 ) -> None:
-    monkeypatch.setattr(spinner.near, "NEAR", near)
+    monkeypatch.setattr(_spin, "SPIN", limit)
+    monkeypatch.setattr(_spin, "NEAR", limit)
     spinner.locks(server_of(spinner.server).url(), 3)
     assert len(spins) == spun
 
@@ -184,7 +193,7 @@ def test_a_server_far_away_is_spun_for_once(
 def test_a_task_that_spins_is_cancelled_as_any_other(
     server_of: Callable[[str], Server], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module, limit in [(_spin, "SPIN"), (_steps, "SLICE"), (_libpq, "NEAR")]:
+    for module, limit in [(_spin, "SPIN"), (_steps, "SLICE")]:
         monkeypatch.setattr(module, limit, FOR_EVER)
     monkeypatch.setattr(_steps.Wire, "wait_in_task", None)  # nobody sleeps
     name = new_name("cancelled")
@@ -205,7 +214,7 @@ def test_a_task_that_spins_is_cancelled_as_any_other(
         with pytest.raises(asyncio.CancelledError):
             await trying
         await calls.release(name, "b")
-        async with asyncio.timeout(1.0):
+        async with asyncio.timeout(10.0):
             while advisory_locks(server):
                 await asyncio.sleep(0.01)
 

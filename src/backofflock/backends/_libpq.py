@@ -23,7 +23,7 @@ from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import ConnStatus, DiagnosticField, ExecStatus, PollingStatus
 
-from ._spin import NEAR
+from ._spin import came_from_nearby
 from ._steps import Patience, Spin, Steps, Unanswered, Wire, in_thread
 
 __all__ = [
@@ -181,7 +181,8 @@ class Session:
         if it never will; and a `psycopg.Error` if the server refuses the statement.
         """
         pgconn, nothing_is_left = self._pgconn, False
-        awaited: Spin | Wire = self._spin if self._is_near else self._wire
+        spun = self._is_near
+        awaited: Spin | Wire = self._spin if spun else self._wire
         began_at = monotonic()
         try:
             while pgconn.flush():
@@ -213,7 +214,7 @@ class Session:
         answer, self._answer = self._answer, None
         self.is_due = False
         self._seen_at = monotonic()
-        self._is_near = self._seen_at - began_at < NEAR
+        self._is_near = came_from_nearby(self._seen_at - began_at, spun=spun)
         if answer is None:
             raise psycopg.InternalError("an empty answer")
         failure = failure_of(answer)

@@ -27,7 +27,7 @@ from ._redis_scripts import (
     to_end,
 )
 from ._redis_site import FAILURES, FOR, FRESH, Site, ends_connections
-from ._spin import NEAR, Awake
+from ._spin import Awake, came_from_nearby
 
 __all__ = ["RedisInTasks"]
 
@@ -93,13 +93,18 @@ class RedisInTasks:
             return answer
         connection = await here.connection()
         try:
-            # A cancel in here ends the connection: redis-py sees to that.
             await connection.send_packed_command([form.request(command)])
-            began_at = monotonic()
-            with Awake() if here.is_near else nullcontext():
+            began_at, spun = monotonic(), here.is_near
+            with Awake() if spun else nullcontext():
                 answer = await connection.read_response()
-            here.is_near = monotonic() - began_at < NEAR
+            here.is_near = came_from_nearby(monotonic() - began_at, spun=spun)
             return answer
+        except BaseException as error:
+            # A signal may have struck between the two. Of a cancel redis-py would see to that, and
+            # nobody can once the event loop is gone.
+            if not isinstance(error, answers.ResponseError | GeneratorExit):
+                await connection.disconnect(nowait=True)
+            raise
         finally:
             here.idle.append((monotonic(), connection))
 

@@ -1,8 +1,8 @@
 """To spin for an answer: to look for it again and again for a moment, before one sleeps for it.
 
 To be put to sleep and woken alone takes some 40 µs a request on a small machine, which is longer
-than a server on the same machine takes. Others run meanwhile: tasks, threads and processes. Who
-spins notes whether the answer came within `NEAR`; only then the next one is worth it.
+than a server on the same machine takes. Others run meanwhile: tasks, threads and processes. The
+next answer is spun for if the last one `came_from_nearby`.
 """
 
 from __future__ import annotations
@@ -15,16 +15,25 @@ from functools import partial
 from math import inf
 from time import monotonic
 
-__all__ = ["NEAR", "Awake", "spin", "spin_in_task"]
+__all__ = ["Awake", "came_from_nearby", "spin", "spin_in_task"]
 
 SPIN = 0.0001
 """Seconds to look for an answer."""
 
 NEAR = 0.00015
-"""Seconds within which an answer comes from nearby: a `SPIN`, and what it takes to be woken."""
+"""Seconds within which an answer is slept for that a `SPIN` would have found."""
 
 yield_processor: Callable[[], None] = getattr(os, "sched_yield", partial(time.sleep, 0))
 """Lets another process run, if one waits for this processor: the server, maybe."""
+
+
+def came_from_nearby(seconds: float, *, spun: bool) -> bool:
+    """Return whether an answer that took some seconds was found by a spin, or would have been.
+
+    >>> came_from_nearby(0.00012, spun=False), came_from_nearby(0.00012, spun=True)
+    (True, False)
+    """
+    return seconds < (SPIN if spun else NEAR)
 
 
 def spin(is_there: Callable[[], object], seconds: float = inf) -> bool:
@@ -47,6 +56,7 @@ async def spin_in_task(is_there: Callable[[], object], seconds: float = inf) -> 
     while not is_there():
         if monotonic() >= until:
             return False
+        yield_processor()
         await asyncio.sleep(0)
     return True
 
@@ -69,4 +79,5 @@ class Awake:
 
     def _turn(self) -> None:
         if monotonic() < self._until:
+            yield_processor()
             self._loop.call_soon(self._turn)

@@ -39,7 +39,7 @@ from ._redis_scripts import (
 )
 from ._redis_site import FAILURES, FOR, FRESH, Site, described, ends_connections, parsed
 from ._redis_tasks import RedisInTasks
-from ._spin import NEAR, spin
+from ._spin import came_from_nearby, spin
 
 __all__ = ["RedisBackend"]
 
@@ -199,11 +199,11 @@ class RedisBackend(ClosingInTasks):
         connection = self._connection()
         try:
             connection.send_packed_command([form.request(command)])
-            began_at = monotonic()
-            if self._is_near:
+            began_at, spun = monotonic(), self._is_near
+            if spun:
                 spin(partial(connection.can_read, 0))
             answer = connection.read_response()
-            self._is_near = monotonic() - began_at < NEAR
+            self._is_near = came_from_nearby(monotonic() - began_at, spun=spun)
             return answer
         except BaseException as error:
             if not isinstance(error, answers.ResponseError):
