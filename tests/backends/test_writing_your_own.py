@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ from ..snippets import snippets
 PAGE = Path(__file__).parent.parent.parent / "docs" / "backends" / "writing-your-own.md"
 TEXT = PAGE.read_text(encoding="utf-8")
 BACKEND, TEST = (snippet.code for snippet in snippets(TEXT) if snippet.language == "python")
+
+SLOW_BACKEND = BACKEND.replace("yield database", "sleep(0.02); yield database")
+"""Its transactions take so long that those of threads that contend meet."""
 
 
 def test_the_backend_of_the_page_passes_the_contract_as_the_page_says(tmp_path: Path) -> None:
@@ -50,9 +54,9 @@ def test_the_backend_of_the_page_passes_the_contract_as_the_page_says(tmp_path: 
 def test_each_line_that_the_page_explains_is_needed(
     tmp_path: Path, line: str, wrong: str, promise: str
 ) -> None:
-    assert line in BACKEND
-    faulty: dict[str, Any] = {"__name__": "sqlite_locks"}
-    exec(BACKEND.replace(line, wrong), faulty)
+    assert line in SLOW_BACKEND
+    faulty: dict[str, Any] = {"__name__": "sqlite_locks", "sleep": time.sleep}
+    exec(SLOW_BACKEND.replace(line, wrong), faulty)
 
     class Contract(BackendContract):
         def make_backend(self) -> Backend:
