@@ -93,7 +93,7 @@ class Session:
     def __init__(self, pgconn: pq.abc.PGconn) -> None:
         self._pgconn = pgconn
         self._wire = Wire(pgconn.socket)
-        self._spin = Spin(pgconn.socket)
+        self._spin = Spin(self._wire)
         self._is_near = True
         self._answer: pq.abc.PGresult | None = None
         self._names: dict[bytes, bytes] = {}  # of the statements that are prepared

@@ -152,12 +152,12 @@ class Wire:
 
 
 class Spin:
-    """That a socket can be read, looked at again and again for a moment: see `_spin`."""
+    """What a wire waits for, looked at again and again for a moment: see `_spin`."""
 
     __slots__ = ("_can_read",)
 
-    def __init__(self, fileno: int) -> None:
-        self._can_read = partial(poller(fileno, write=False), 0)
+    def __init__(self, wire: Wire) -> None:
+        self._can_read = partial(wire.wait, 0.0)
 
     def wait(self, seconds: float) -> bool:
         """Spin, for some seconds at the most; return whether it is so."""
