@@ -25,6 +25,7 @@ from psycopg.pq import ConnStatus, DiagnosticField, ExecStatus, PollingStatus
 
 from ._spin import came_from_nearby
 from ._steps import Patience, Spin, Steps, Unanswered, Wire, in_thread
+from ._urls import ends_in_password
 
 __all__ = [
     "Row",
@@ -271,7 +272,9 @@ def parsed(conninfo: str) -> dict[str, Any]:
         given = {"host": "?@?"}
     # An @ that is not written as %40 makes a part of the password one of the host. What libpq says
     # of strings that it cannot read is left out, for it may show a part of the password too.
-    if "@" in f"{given.get('host', '')}"[1:] + f"{given.get('port', '')}":
+    is_url = conninfo.startswith(("postgresql://", "postgres://"))
+    is_open = is_url and ends_in_password(conninfo)
+    if is_open or "@" in f"{given.get('host', '')}"[1:] + f"{given.get('port', '')}":
         raise ValueError(
             "conninfo must be a URL such as 'postgresql://user:password@host:5432/database', "
             "special characters in its parts written as %xx, or a connection string of libpq"

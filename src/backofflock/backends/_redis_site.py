@@ -16,6 +16,7 @@ from ..leases import Busy, Grant
 from ._redis_scripts import BLOCK, checked_prefix
 from ._tls import is_refusal
 from ._tokens import Tokens
+from ._urls import ends_in_password
 
 __all__ = ["FAILURES", "FOR", "FRESH", "Site", "described", "ends_connections", "parsed"]
 
@@ -125,6 +126,8 @@ def ends_connections(error: Exception) -> bool:
 def parsed(module: Any, url: str) -> dict[str, Any]:
     scheme, mark, rest = url.partition("://")
     try:
+        if ends_in_password(url):
+            raise ValueError("a part of the password would be taken for something else")
         settings: dict[str, Any] = module.parse_url(scheme.lower() + mark + rest)
     except ValueError:
         # Its text may have a part of the password that was taken for a port.

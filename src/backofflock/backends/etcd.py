@@ -23,6 +23,7 @@ from ._closing import ClosingInTasks
 from ._etcd_calls import Calls
 from ._etcd_gateway import Cluster, Response, Steps, Unanswered
 from ._tls import is_refusal
+from ._urls import ends_in_password
 
 __all__ = ["EtcdBackend"]
 
@@ -115,6 +116,8 @@ class EtcdBackend(ClosingInTasks):
         keyword arguments of the class.
         """
         try:
+            if ends_in_password(url):
+                raise ValueError("a part of the password would be taken for something else")
             parts = urlsplit(url)
             scheme = {"etcd": "http", "etcds": "https"}[parts.scheme]
             login, _, hosts = parts.netloc.rpartition("@")
@@ -353,13 +356,16 @@ def _unanswered(error: Exception, before: BaseException | None) -> Unanswered:
 
 def _place(url: str) -> str:
     """Return host and port of a URL; ValueError if it is none."""
-    parts = urlsplit(url) if isinstance(url, str) else None
-    if parts is None or parts.scheme not in {"http", "https"} or not parts.hostname or parts.query:
-        raise ValueError("a URL of a member is 'http://host:2379' or 'https://host:2379'")
-    if "@" in parts.netloc:
+    if isinstance(url, str) and "@" in url:
         raise ValueError("give username= and password= instead of putting them into a URL")
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    return f"{host}:{parts.port or PORT}"
+    try:
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query:
+            raise ValueError("something is missing, or left over")
+        host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+        return f"{host}:{parts.port or PORT}"
+    except (AttributeError, TypeError, ValueError):  # the causes may repeat it
+        raise ValueError("a URL of a member is 'http://host:2379' or 'https://host:2379'") from None
 
 
 def _context(

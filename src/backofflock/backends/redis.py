@@ -88,7 +88,8 @@ class RedisBackend(ClosingInTasks):
         for client in clients:
             call = getattr(client, "execute_command", None)
             if not callable(call):
-                raise TypeError(f"clients must be those of redis-py, not {client!r}")
+                kind = type(client).__name__  # not the object: it may be a URL with a password
+                raise TypeError(f"clients must be those of redis-py, not {kind}; see from_url")
             by_kind[inspect.iscoroutinefunction(call)] = client
         if not clients or len(by_kind) != len(clients):
             raise TypeError("clients must be one for threads, one for asyncio, or one of each")

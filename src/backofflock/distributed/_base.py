@@ -71,7 +71,7 @@ class DistributedFace:
             if not callable(getattr(backend, call, None)):
                 raise TypeError(
                     "backend must be a URL such as 'file:///var/lock/jobs', or have try_acquire(), "
-                    f"renew() and release(), see backofflock.leases; not {backend!r}"
+                    f"renew() and release(), see backofflock.leases; not {type(backend).__name__}"
                 )
         self._refuse_unfit(backend)
         refuse_unfit(schedule, on_wait, rng)
