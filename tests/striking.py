@@ -10,8 +10,18 @@ from typing import Any
 __all__ = ["strike"]
 
 
-def strike(act: Callable[[], object], at: int, files: tuple[str, ...] = ("",)) -> bool:
-    """Raise KeyboardInterrupt at the `at`-th chance in `files`; return whether there was one.
+def interrupt() -> None:
+    """Do what Ctrl-C does."""
+    raise KeyboardInterrupt
+
+
+def strike(
+    act: Callable[[], object],
+    at: int,
+    files: tuple[str, ...] = ("",),
+    handler: Callable[[], object] = interrupt,
+) -> bool:
+    """Call a signal's handler at the `at`-th chance in `files`; return whether there was one.
 
     CPython looks for signals when a function begins and when a call of C returns. A profile
     function is called at these very places. A file is named by how its path ends; all, by default.
@@ -25,7 +35,7 @@ def strike(act: Callable[[], object], at: int, files: tuple[str, ...] = ("",)) -
         left -= 1
         if left == 0:
             sys.setprofile(None)
-            raise KeyboardInterrupt
+            handler()
 
     sys.setprofile(profile)
     try:

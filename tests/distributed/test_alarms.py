@@ -15,7 +15,15 @@ from unittest.mock import patch
 
 import pytest
 
-from backofflock.distributed._alarms import FEW, LoopAlarms, alarms_of, thread_alarms
+from backofflock.distributed._alarms import (
+    FEW,
+    MANY,
+    Alarm,
+    LoopAlarms,
+    ThreadAlarms,
+    alarms_of,
+    thread_alarms,
+)
 
 from . import memory
 
@@ -209,7 +217,7 @@ def test_alarms_of_threads_ring_in_order_of_time_and_the_cancelled_are_forgotten
     assert called == [0, 1, 3, 4]
     for _ in range(10_000):
         works.call_at(now + 1e6, lambda: None).cancel()
-    assert len(works._heap) <= 2 * FEW
+    memory.until(lambda: len(works._heap) + len(works._new) <= 2 * FEW + MANY)
     works.call_at(now + inf, lambda: None).cancel()
 
 
@@ -238,13 +246,51 @@ def test_threads_have_their_alarms_in_common() -> None:
     assert len([t for t in threading.enumerate() if t.name == "backofflock leases"]) == 1
 
 
-def test_a_thread_that_waits_is_not_woken_for_what_is_called_off() -> None:
-    works = thread_alarms()
-    first = works._rings_at
+def test_many_threads_that_set_the_first_alarms_start_one_thread() -> None:
+    works, called, running = ThreadAlarms(), list[int](), threading.Barrier(8)
+
+    def set_one(n: int) -> None:
+        running.wait()
+        works.call_at(time.monotonic() + SOON, partial(called.append, n))
+
+    threads = [threading.Thread(target=set_one, args=(n,)) for n in range(8)]
+    with patch.object(works, "_take_in", wraps=works._take_in) as looked:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        memory.until(lambda: len(called) == 8)
+        assert sorted(called) == list(range(8))
+        assert looked.called
+    assert not works._unclaimed
+    works._run()  # another that would run ends at once
+
+
+def test_one_that_is_set_while_the_thread_is_about_to_wait_rings() -> None:
+    works, called = ThreadAlarms(), list[str]()
+    look = works._pop_due
+
+    def meanwhile(now: float) -> list[Alarm]:
+        if not called:  # by a thread that saw an earlier time, when this will look anyhow
+            called.append("set")
+            works._new.append((now + SOON, Alarm(lambda: called.append("rung"))))
+        return look(now)
+
+    with patch.object(works, "_pop_due", meanwhile):
+        works.call_at(time.monotonic() + SOON, lambda: called.append("first"))
+        memory.until(lambda: "rung" in called)
+
+
+def test_a_thread_that_waits_is_seldom_woken_for_what_is_called_off() -> None:
+    works = ThreadAlarms()
+    works.call_at(time.monotonic() + 60.0, lambda: None)
+    memory.until(lambda: works._rings_at < inf and works._unchanged.locked())
     with patch.object(works, "_pop_due", wraps=works._pop_due) as looked:
-        works.call_at(min(first, time.monotonic() + 60.0), lambda: None).cancel()
-        memory.until(lambda: works._unchanged.locked())
-        for _ in range(1000):
+        for _ in range(MANY):
             works.call_at(time.monotonic() + 60.0, lambda: None).cancel()
             assert works._unchanged.locked()
-    assert looked.call_count < 10
+        assert not looked.called
+        for _ in range(10 * MANY):
+            works.call_at(time.monotonic() + 60.0, lambda: None).cancel()
+        memory.until(lambda: len(works._new) <= MANY)
+        assert 1 <= looked.call_count < 30

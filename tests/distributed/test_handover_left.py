@@ -380,4 +380,4 @@ def test_an_heir_that_is_interrupted_at_every_place() -> None:
 @pytest.fixture
 def started() -> None:
     """The alarms have their thread already: to start a thread is code of `threading`."""
-    _alarms.thread_alarms()
+    _alarms.thread_alarms().call_at(0.0, lambda: None)

@@ -6,6 +6,7 @@ These tests interrupt each use at the n-th place where a signal can, for every n
 from __future__ import annotations
 
 import threading
+from functools import partial
 from typing import Any
 
 import pytest
@@ -35,7 +36,7 @@ OURS = tuple(
 @pytest.fixture
 def started() -> None:
     """The alarms have their thread already: to start a thread is code of `threading`."""
-    _alarms.thread_alarms()
+    _alarms.thread_alarms().call_at(0.0, lambda: None)
 
 
 def assert_free(lock: ThreadDistributedLock, backend: Memory) -> None:
@@ -67,10 +68,10 @@ def test_at_every_place_of_an_acquire() -> None:
         if leases:
             lock.release()  # it struck after the lease was handed over
         assert_free(lock, backend)
-        alarms = [entry[2].act for entry in _alarms.thread_alarms()._heap]
-        due = [alarm for alarm in alarms if alarm is not None]
-        for alarm in due:  # the time of the first renewal has come
-            alarm()
+        alarms = _alarms.thread_alarms()
+        in_heap, beside = list(alarms._heap), list(alarms._new)
+        for alarm in (*(entry[2] for entry in in_heap), *(entry[1] for entry in beside)):
+            alarm.ring()  # the time of the first renewal has come
         memory.until(lambda: not [t for t in threading.enumerate() if t.name.startswith("lease")])
         assert backend.store.requests["renew"] == 0
     raise AssertionError("there was no end")
@@ -134,3 +135,28 @@ def test_at_every_place_of_the_end_of_a_body_that_lost_its_lease() -> None:
         assert_free(lock, backend)
         if not struck:
             return
+
+
+@pytest.mark.usefixtures("started")
+def test_a_handler_takes_another_lock_at_every_place() -> None:
+    backend = Memory()
+    lock = ThreadDistributedLock("orders", backend, ttl=60.0)
+    another = ThreadDistributedLock("invoices", backend, ttl=60.0)
+    places: list[int] = []
+
+    def take(lock: ThreadDistributedLock) -> None:
+        with lock as lease:
+            lease.ensure_held()
+
+    def run() -> None:
+        at = 1
+        while strike(partial(take, lock), at, OURS, partial(take, another)):
+            at += 1
+        places.append(at)
+
+    thread = threading.Thread(target=run, daemon=True)  # a handler that waits for ever is the fault
+    thread.start()
+    thread.join(60.0)
+    assert places, "the handler hangs"
+    assert places[0] > 40, "the places were not found"
+    assert_free(lock, backend)

@@ -11,17 +11,24 @@ from __future__ import annotations
 import os
 import threading
 import traceback
+from _thread import allocate_lock
 from asyncio import AbstractEventLoop, TimerHandle
+from collections import deque
 from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 from itertools import count
 from math import inf
 from time import monotonic
 
+from .._key import new_key
+
 __all__ = ["Alarm", "LoopAlarms", "ThreadAlarms", "alarms_of", "thread_alarms"]
 
 FEW = 64
 """So many alarms may lie in a heap before it is looked through for those that are cancelled."""
+
+MANY = 256
+"""So many may lie beside the heap of the threads before these are: that wakes the thread."""
 
 
 class Alarm:
@@ -53,14 +60,12 @@ class _Alarms:
         self._rings_at = inf
         """When it looks next: most alarms are set for later, and need not move that."""
 
-    def _add(self, when: float, act: Callable[[], object]) -> Alarm:
-        alarm = Alarm(act)
+    def _add(self, when: float, alarm: Alarm) -> None:
         heappush(self._heap, (when, self._number(), alarm))
         if len(self._heap) > self._purge_at:
             self._heap = [entry for entry in self._heap if entry[2].act is not None]
             heapify(self._heap)
             self._purge_at = max(FEW, 2 * len(self._heap))
-        return alarm
 
     def _pop_due(self, now: float) -> list[Alarm]:
         """Return those that are due, and note when to look next.
@@ -86,7 +91,8 @@ class LoopAlarms(_Alarms):
     def call_later(self, seconds: float, act: Callable[[], object]) -> Alarm:
         """Call `act` after some seconds."""
         when = self.loop.time() + seconds
-        alarm = self._add(when, act)
+        alarm = Alarm(act)
+        self._add(when, alarm)
         if when < self._rings_at:
             self._ring_at(when)
         return alarm
@@ -106,38 +112,62 @@ class LoopAlarms(_Alarms):
 
 
 class ThreadAlarms(_Alarms):
-    """The alarms of all threads of this process, and the thread that waits for them."""
+    """The alarms of all threads of this process, and the thread that waits for them.
+
+    There is no mutex: a signal handler or finalizer may set one in the middle of anything here.
+    Only the thread has the heap; the others put what is new where it finds it.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self._mutex = threading.Lock()
-        self._unchanged = threading.Lock()
+        self._new: deque[tuple[float, Alarm]] = deque()
+        self._unclaimed = new_key()
+        """Of the thread that waits: it is there until one runs."""
+        self._unchanged = allocate_lock()
         """Taken while there is nothing to look at before `_rings_at`."""
         self._unchanged.acquire()
-        threading.Thread(target=self._run, name="backofflock leases", daemon=True).start()
 
     def call_at(self, when: float, act: Callable[[], object]) -> Alarm:
         """Call `act`, which must return at once, at a time of `time.monotonic`."""
-        with self._mutex:
-            alarm = self._add(when, act)
-            if when < self._rings_at:
-                # In this order: an interrupt in between costs its thread a look, and no alarm.
-                if self._unchanged.locked():
-                    self._unchanged.release()
-                self._rings_at = when
+        if self._unclaimed:
+            threading.Thread(target=self._run, name="backofflock leases", daemon=True).start()
+        alarm = Alarm(act)
+        self._new.append((when, alarm))
+        if when < self._rings_at or len(self._new) > MANY:
+            try:
+                self._unchanged.release()
+            except RuntimeError:
+                pass  # it is about to look
         return alarm
 
     def _run(self) -> None:
+        try:
+            del self._unclaimed[0]
+        except IndexError:
+            return  # another was started too, and was quicker
         while True:
-            with self._mutex:
-                due = self._pop_due(monotonic())
-            for alarm in due:
+            self._take_in()
+            for alarm in self._pop_due(monotonic()):
                 try:
                     alarm.ring()
                 except Exception:  # of somebody's logging handler, say
                     traceback.print_exc()
-            left = self._rings_at - monotonic()  # it may move: then the wait is over at once
-            self._unchanged.acquire(timeout=min(max(left, 0.0), threading.TIMEOUT_MAX))
+            # Whoever has set one since then saw when this looks next, or is seen here.
+            if not self._take_in():
+                left = max(0.0, self._rings_at - monotonic())
+                self._unchanged.acquire(timeout=min(left, threading.TIMEOUT_MAX))
+
+    def _take_in(self) -> bool:
+        """Put what is new into the heap; return whether there was any."""
+        new, found = self._new, False
+        while True:
+            try:
+                when, alarm = new.popleft()
+            except IndexError:
+                return found
+            found = True
+            if alarm.act is not None:
+                self._add(when, alarm)
 
 
 class _Here(threading.local):
@@ -148,8 +178,7 @@ class _Here(threading.local):
 
 
 _here = _Here()
-_threads: ThreadAlarms | None = None
-_starting = threading.Lock()
+_threads = ThreadAlarms()
 
 
 def alarms_of(loop: AbstractEventLoop) -> LoopAlarms:
@@ -161,21 +190,13 @@ def alarms_of(loop: AbstractEventLoop) -> LoopAlarms:
 
 
 def thread_alarms() -> ThreadAlarms:
-    """Return the alarms of this process's threads, whose own is started when first needed."""
-    global _threads
-    alarms = _threads
-    if alarms is None:
-        with _starting:
-            alarms = _threads
-            if alarms is None:
-                alarms = _threads = ThreadAlarms()
-    return alarms
+    """Return the alarms of this process's threads."""
+    return _threads
 
 
 def _after_fork() -> None:
     global _threads
-    _threads = None  # the thread that waits is not in the child
-    _starting._at_fork_reinit()  # type: ignore[attr-defined]
+    _threads = ThreadAlarms()  # the thread that waits is not in the child
 
 
 if hasattr(os, "register_at_fork"):
