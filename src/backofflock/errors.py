@@ -134,7 +134,8 @@ class BackendUnavailable(_BackendError, ConnectionError):
     """A backend did not answer, so nobody knows whether it did what it was asked.
 
     Waiting locks back off and try again; where one gives up, this is the cause of its
-    `AcquireTimeout`. Attributes: `backend` (without passwords), `call` and `reason`.
+    `AcquireTimeout`, also if it was another of its process that asked for both. Attributes:
+    `backend` (without passwords), `call` and `reason`.
 
     >>> print(BackendUnavailable("redis://db:6379/0", "try_acquire", "connection refused"))
     redis://db:6379/0 did not answer try_acquire: connection refused

@@ -159,3 +159,43 @@ def test_waiter_gives_up_in_time_and_says_why(
             await elapsed_until(world, lambda: server.is_free(name), limit, "nothing is held")
 
     host.run(main)
+
+
+@pytest.mark.parametrize("server", SERVERS, indirect=True)
+@pytest.mark.parametrize(**by_host(*HOSTS))
+def test_waiters_behind_the_one_that_asks_say_why_too(
+    server: Server, proxy: Proxy, outage: Outage, host: Host
+) -> None:
+    name = new_name("waiting")
+
+    async def main(world: World) -> None:
+        async with client(world, server.url(proxy.port), request_timeout=0.5) as backend:
+            await connected(world, backend)
+            waits: list[WaitDetails] = []
+            asking = lock_in(world, name, backend, request_timeout=0.5, on_wait=waits.append)
+            lock, causes = lock_in(world, name, backend, timeout=0.2), list[object]()
+            held: list[Lease] = []
+
+            async def ask(world: World) -> None:
+                async with asking as lease:
+                    held.append(lease)
+                    await world.until(lambda: len(causes) == 3, "one that waits for the holder")
+
+            async def give_up(world: World) -> None:
+                with pytest.raises(AcquireTimeout) as caught:
+                    await lock.acquire()
+                causes.append(caught.value.__cause__)
+
+            await outage.begin(world)
+            asker = world.spawn(ask)
+            await world.until(lambda: waits, "a try that was not answered")
+            await world.join([world.spawn(give_up) for _ in range(2)])
+            assert all(isinstance(cause, BackendUnavailable) for cause in causes), causes
+            assert lock.statistics().attempts == 0, "only one of a process asks"
+            await outage.end(world)
+            await elapsed_until(world, lambda: held, RETURN[server.name], "it gets through")
+            await world.join([world.spawn(give_up)])
+            assert causes[2] is None, "the lock is taken, and the backend is there"
+            await world.join([asker])
+
+    host.run(main)

@@ -14,7 +14,7 @@ import anyio.lowlevel
 import pytest
 import trio
 
-from backofflock import DistributedLock, LeaseLost
+from backofflock import AcquireTimeout, DistributedLock, LeaseLost
 from backofflock.errors import BackendUnavailable
 
 from .hosts import on_each_host, run, until
@@ -401,5 +401,29 @@ def test_after_a_loss_the_next_of_the_process_waits_for_the_body(host: str) -> N
             group.start_soon(loses)
             await until(lambda: inside)
             group.start_soon(follows)
+
+    run(host, main)
+
+
+@on_each_host
+def test_who_gives_up_behind_a_holder_that_cannot_renew_says_why(host: str) -> None:
+    async def main() -> None:
+        backend = AsyncMemory()
+        lock = DistributedLock("orders", backend, ttl=20.0)
+        lease = await lock.acquire()
+        causes: list[object] = []
+
+        async def give_up() -> None:
+            with pytest.raises(AcquireTimeout) as caught:
+                await lock.acquire(timeout=0)
+            causes.append(caught.value.__cause__)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(give_up)
+        failure = lease.lost.failure = BackendUnavailable("memory://", "renew", "no answer")
+        async with anyio.create_task_group() as group:
+            group.start_soon(give_up)
+        assert causes == [None, failure]
+        await lock.release()
 
     run(host, main)

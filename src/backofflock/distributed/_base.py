@@ -159,7 +159,8 @@ class DistributedFace:
         self, holder: object, label: str, token: str, limits: Limits, since: float
     ) -> Pursuit:
         """Return what asks for the lock, for one that has just passed the gate."""
-        return Pursuit(
+        gate = self._gate
+        gate.pursuit = Pursuit(
             name=self._name,
             token=token,
             waiter=label,
@@ -170,8 +171,10 @@ class DistributedFace:
             limits=limits,
             since=since,
             observe=observer(self._on_wait),
-            cede=self._gate.passed(holder),
+            cede=gate.passed(holder),
+            failure=gate.failure,
         )
+        return gate.pursuit
 
     def _may_change_hands(self, lease: Lease) -> bool:
         """Return whether a lease that is held may be left to the next, or taken over by it.
@@ -260,12 +263,15 @@ class DistributedFace:
             )
 
     def _count_failure(
-        self, error: BaseException, waiter: str, since: float, attempts: int = 0
+        self, error: BaseException, waiter: str, since: float, pursuit: Pursuit | None
     ) -> None:
         if isinstance(error, AcquireTimeout):
             self._timeouts += 1
+            if pursuit is None:  # at the gate: what the one that asks for all of them knows
+                error.__cause__ = self._gate.failure
         else:
             self._cancellations += 1
+        attempts = 0 if pursuit is None else pursuit.attempt
         self._tell_wait(waiter, clock() - since, attempts, error)
 
     def _tell_wait(

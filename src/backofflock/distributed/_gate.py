@@ -23,7 +23,7 @@ from weakref import WeakValueDictionary
 
 from .._hosts import ThreadWaiter, in_loop_of
 from .._key import KEY
-from ..errors import BackoffLockError
+from ..errors import BackendUnavailable, BackoffLockError
 from ..leases import Lease, clock
 from ..threads import ThreadBackoffLock
 from ._turns import Turns
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .._contention import Check
     from .._hosts import TaskWaiter
     from .._waiter import Waiter
+    from ._policy import Pursuit
 
 __all__ = ["Gate", "gate_of"]
 
@@ -49,6 +50,7 @@ class Gate(ThreadBackoffLock):
         "holder",
         "is_orphan",
         "lease",
+        "pursuit",
         "ticket",
     )
 
@@ -62,6 +64,8 @@ class Gate(ThreadBackoffLock):
         """Its task or thread."""
         self.lease: Lease | None = None
         """What it holds, once it does."""
+        self.pursuit: Pursuit | None = None
+        """What asks, or has asked last, for the lock."""
         self.heirloom: Lease | None = None
         """What the one before has left, until somebody has made it his or has given it back."""
         self.is_orphan: Callable[[], bool] | None = None
@@ -70,6 +74,13 @@ class Gate(ThreadBackoffLock):
         """Tasks that lost the gate that way; kept, so that their coroutines are not closed, and do
         not come to the ends of their bodies, while others use the lock."""
         self._turns = Turns()
+
+    @property
+    def failure(self) -> BackendUnavailable | None:
+        """What became of the last request of this process, if it was not answered."""
+        if self.lease is not None:
+            return self.lease.lost.failure
+        return None if self.pursuit is None else self.pursuit.failure
 
     def passed(self, holder: object) -> float:
         """Note who has passed; return the seconds to leave the lock to other processes first."""
@@ -166,6 +177,7 @@ class Gate(ThreadBackoffLock):
         if self.lease is not None:
             self.lease.lost.end_in_child()
         self.ticket = self.holder = self.lease = self.is_orphan = self.heirloom = None
+        self.pursuit = None
         super()._at_fork_reinit()
 
 

@@ -69,6 +69,8 @@ class Pursuit:
     observe: Observer | None
     cede: float
     """Seconds to nap before the first try: others had no chance for a while."""
+    failure: BackendUnavailable | None = None
+    """What became of the last request, if it was not answered: at first that of the one before."""
     attempt: int = 0
     """Requests to acquire so far."""
     unanswered: int = 0
@@ -92,15 +94,16 @@ class Pursuit:
             self.attempt += 1
             asked = clock()
             within = min(self.request_timeout, self.ttl, max(deadline - asked, LAST_TRY))
-            retry_after, failure = 0.0, None
+            retry_after = 0.0
             try:
                 answer: Grant | Busy = yield Ask("try_acquire", within)
             except BackendUnavailable as error:
-                failure = error
+                self.failure = error
                 if not self.unanswered:
                     logger.warning("lock %r: %s; trying again", self.name, error)
                 self.unanswered += 1
             else:
+                self.failure = None
                 if isinstance(answer, Grant):
                     lease = Lease(
                         self.name, self.token, answer.fence, answer.ttl, asked, answer.last
@@ -116,7 +119,7 @@ class Pursuit:
                     self.name, delays, self.limits, self.attempt, now - self.since, now >= deadline
                 )
             except AcquireTimeout as error:
-                raise error from failure
+                raise error from self.failure
             delay = min(max(delay, retry_after), LONGEST)
             if self.observe is not None:
                 self.observe(self._details(max(0.0, min(delay, deadline - now)), now, deadline))

@@ -170,8 +170,7 @@ class DistributedLock(DistributedFace):
             try:
                 await self._quit(ticket, calls)
             finally:
-                attempts = pursuit.attempt if pursuit else 0
-                self._count_failure(error, label, since, attempts)
+                self._count_failure(error, label, since, pursuit)
             raise
 
     def _calls_on(self, host: str) -> AsyncBackend:

@@ -140,7 +140,7 @@ class ThreadDistributedLock(DistributedFace):
             except BaseException:  # interrupted in the middle of it
                 self._quit(ticket)
                 raise
-            self._count_failure(error, me.name, since, pursuit.attempt if pursuit else 0)
+            self._count_failure(error, me.name, since, pursuit)
             raise
 
     def _pursue(self, pursuit: Pursuit, waited: bool, in_body: bool) -> _Holding:
