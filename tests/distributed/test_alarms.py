@@ -7,7 +7,7 @@ import gc
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from math import inf
 from typing import Any
@@ -268,15 +268,15 @@ def test_many_threads_that_set_the_first_alarms_start_one_thread() -> None:
 
 def test_one_that_is_set_while_the_thread_is_about_to_wait_rings() -> None:
     works, called = ThreadAlarms(), list[str]()
-    look = works._pop_due
+    look = works._due
 
-    def meanwhile(now: float) -> list[Alarm]:
+    def meanwhile(now: float) -> Iterator[Alarm]:
         if not called:  # by a thread that saw an earlier time, when this will look anyhow
             called.append("set")
             works._new.append((now + SOON, Alarm(lambda: called.append("rung"))))
         return look(now)
 
-    with patch.object(works, "_pop_due", meanwhile):
+    with patch.object(works, "_due", meanwhile):
         works.call_at(time.monotonic() + SOON, lambda: called.append("first"))
         memory.until(lambda: "rung" in called)
 
@@ -285,7 +285,7 @@ def test_a_thread_that_waits_is_seldom_woken_for_what_is_called_off() -> None:
     works = ThreadAlarms()
     works.call_at(time.monotonic() + 60.0, lambda: None)
     memory.until(lambda: works._rings_at < inf and works._unchanged.locked())
-    with patch.object(works, "_pop_due", wraps=works._pop_due) as looked:
+    with patch.object(works, "_due", wraps=works._due) as looked:
         for _ in range(MANY):
             works.call_at(time.monotonic() + 60.0, lambda: None).cancel()
             assert works._unchanged.locked()

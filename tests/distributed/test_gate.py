@@ -24,16 +24,9 @@ from backofflock.distributed._turns import CEDED, CEDED_TO_OTHERS, REMEMBERED, T
 from backofflock.schedules import FLEET_SCHEDULE
 
 from . import memory
+from .handing import Clock, a_lease
 from .hosts import on_each_host, run, until
 from .memory import AsyncMemory, Memory, Store
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture
@@ -208,7 +201,9 @@ def pass_and_leave(gate: Gate, clock: Clock, hold: float) -> float:
     gate.acquire_nowait()
     gate.ticket = "a token"
     ceded = gate.passed("a task")
-    clock.now += ceded + hold
+    clock.now += ceded
+    gate.granted(a_lease(clock), ceded > 0.0)
+    clock.now += hold
     assert gate.leave("a token")
     return ceded
 
@@ -234,6 +229,23 @@ def test_it_cedes_for_longer_once_others_were_met(clock: Clock) -> None:
     assert max(pass_and_leave(gate, clock, 0.01) for _ in range(150)) == CEDED_TO_OTHERS
     clock.now += REMEMBERED
     assert max(pass_and_leave(gate, clock, 0.01) for _ in range(150)) == CEDED
+
+
+def test_what_was_not_ceded_is_owed_by_the_next(clock: Clock) -> None:
+    gate = Gate("orders", object())
+    while not pass_and_leave(gate, clock, 0.01):
+        pass
+    while not gate._turns.ceded(clock.now):
+        pass_and_leave(gate, clock, 0.01)
+    free_since = clock.now
+    for number in range(4):  # each gives up at once, or is cancelled as it cedes
+        gate.acquire_nowait()
+        gate.ticket = str(number)
+        assert gate.passed("a task") == pytest.approx(CEDED - (clock.now - free_since))
+        clock.now += CEDED / 8
+        assert gate.leave(str(number))
+    clock.now = free_since + 1.01 * CEDED
+    assert pass_and_leave(gate, clock, 0.01) == 0.0
 
 
 def test_what_lay_idle_for_long_enough_was_ceded(clock: Clock) -> None:

@@ -6,11 +6,12 @@ import asyncio
 import gc
 from collections.abc import AsyncGenerator
 from math import inf
+from typing import Any
 
 import pytest
 import trio
 
-from backofflock import DistributedLock, LeaseLost
+from backofflock import DistributedLock, LeaseLost, ThreadDistributedLock
 from backofflock.leases import Lease
 
 from .hosts import on_each_host, run, until
@@ -146,6 +147,90 @@ def test_a_lease_without_end_of_a_loop_that_was_closed() -> None:
     assert run("asyncio", take) == 2
     with pytest.raises(LeaseLost):
         leases[0].ensure_held()
+
+
+async def asking(lock: DistributedLock, backend: AsyncMemory) -> None:
+    backend.trouble("try_acquire", after=inf, times=1)  # carried out, and nobody hears of it
+    await lock.acquire()
+
+
+async def napping(lock: DistributedLock, backend: AsyncMemory) -> None:
+    backend.store.give("orders", ttl=0.2)
+    await lock.acquire()
+
+
+async def giving_back(lock: DistributedLock, backend: AsyncMemory) -> None:
+    backend.store.give("orders", ttl=0.2)
+    task = asyncio.create_task(lock.acquire())
+    await until(lambda: backend.store.requests["try_acquire"])
+    backend.trouble("release", before=inf, times=1)
+    task.cancel()
+    await task
+
+
+async def giving_back_what_was_left(lock: DistributedLock, backend: AsyncMemory) -> None:
+    another = DistributedLock("orders", backend, ttl=0.9)  # it can make no use of the lease
+    await lock.acquire()
+    heir = asyncio.create_task(another.acquire())
+    await until(lambda: lock._gate._queue)
+    backend.trouble("release", before=inf, times=1)
+    await lock.release()
+    await heir
+
+
+async def releasing(lock: DistributedLock, backend: AsyncMemory) -> None:
+    await lock.acquire()
+    backend.trouble("release", before=inf, times=1)
+    await lock.release()
+
+
+@pytest.mark.parametrize(
+    "doing", [asking, napping, giving_back, giving_back_what_was_left, releasing]
+)
+def test_a_loop_that_was_closed_before_and_after_the_lock_was_held(doing: Any) -> None:
+    backend = AsyncMemory()
+    backend.store.block = 8
+    lock = DistributedLock("orders", backend, ttl=1.0)
+    loop = asyncio.new_event_loop()
+    loop.set_exception_handler(lambda _loop, _context: None)
+    tasks = [loop.create_task(doing(lock, backend))]
+    loop.run_until_complete(asyncio.wait(tasks, timeout=0.15))
+    assert lock._gate.ticket is not None
+    loop.close()
+    tasks.clear()
+
+    async def take() -> None:
+        async with lock as lease:
+            gc.collect()
+            lease.ensure_held()
+            assert backend.store.holder("orders") == lease.token
+
+    run("asyncio", take)  # once what it may have had is over
+    thread_lock = ThreadDistributedLock("orders", Memory(backend.store))
+    with thread_lock as lease:
+        lease.ensure_held()
+    assert not lock.locked()
+
+
+def test_a_loop_that_was_closed_as_it_asked_where_nobody_waits() -> None:
+    backend = Memory(blocking=False)
+    backend.store.granted_ttl = inf
+    backend.store.give("orders")
+    lock = DistributedLock("orders", backend)
+    loop = asyncio.new_event_loop()
+    loop.set_exception_handler(lambda _loop, _context: None)
+    task = loop.create_task(lock.acquire())
+    loop.run_until_complete(asyncio.wait([task], timeout=0.1))
+    asked = backend.store.asked.copy()
+    loop.close()
+    backend.store.holders["orders"] = next(iter(asked)), inf  # its last request got the lock
+
+    async def take() -> None:
+        async with lock as lease:
+            lease.ensure_held()
+
+    run("asyncio", take)
+    assert asked <= set(backend.store.released)
 
 
 def test_on_trio_the_gate_stays_shut_until_the_release_is_answered() -> None:

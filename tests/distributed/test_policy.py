@@ -182,14 +182,19 @@ def test_ceding_comes_first(clock: Virtual) -> None:
     assert acting.done == [(0.0, Nap(0.25)), (0.25, Ask("try_acquire", 5.0))]
 
 
-def test_ceding_goes_no_further_than_the_deadline(clock: Virtual) -> None:
+def test_who_has_less_time_than_is_to_be_ceded_gives_up(clock: Virtual) -> None:
     acting = play(clock, pursuit(cede=0.25, timeout=0.125), answers(Grant(7)))
-    acting.run()
-    assert acting.naps == [0.125]
-    clock.now += 10.0  # behind the gate for longer than its timeout: one try all the same
+    with pytest.raises(AcquireTimeout, match=r"after 0 attempts and 0\.125 seconds"):
+        acting.run()
+    assert acting.done == [(0.0, Nap(0.125))], "nothing was asked"
+    clock.now += 10.0  # behind the gate for longer than its timeout
     acting = play(clock, pursuit(cede=0.25, timeout=0.125), answers(Grant(7)))
-    acting.run()
+    with pytest.raises(AcquireTimeout):
+        acting.run()
     assert acting.naps == [0.0]
+    acting = play(clock, pursuit(cede=0.25, timeout=10.5), answers(Grant(7)))
+    acting.run()
+    assert acting.naps == [0.25]
 
 
 def test_the_deadline_clips_the_last_nap_and_has_a_last_try(clock: Virtual) -> None:

@@ -14,7 +14,8 @@ import traceback
 from _thread import allocate_lock
 from asyncio import AbstractEventLoop, TimerHandle
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextvars import Context
 from heapq import heapify, heappop, heappush
 from itertools import count
 from math import inf
@@ -44,8 +45,8 @@ class Alarm:
         self.act = None
 
     def ring(self) -> None:
-        """Call it, if it has not been cancelled."""
-        act = self.act
+        """Call it, if it has not been cancelled or called before."""
+        act, self.act = self.act, None
         if act is not None:
             act()
 
@@ -67,17 +68,20 @@ class _Alarms:
             heapify(self._heap)
             self._purge_at = max(FEW, 2 * len(self._heap))
 
-    def _pop_due(self, now: float) -> list[Alarm]:
-        """Return those that are due, and note when to look next.
+    def _due(self, now: float) -> Iterator[Alarm]:
+        """Take out those that are due, and note when to look next.
 
         The cancelled are dropped only behind one that is due: if the last one went as soon as it is
         cancelled, every new one would be the first, and have to move the time.
         """
-        heap, due = self._heap, list[Alarm]()
-        while heap and (heap[0][0] <= now or (due and heap[0][2].act is None)):
-            due.append(heappop(heap)[2])
-        self._rings_at = heap[0][0] if heap else inf
-        return due
+        heap, found = self._heap, False
+        try:
+            while heap and (heap[0][0] <= now or (found and heap[0][2].act is None)):
+                yield heap[0][2]
+                heappop(heap)  # not before: an interrupt may have it taken out again, but not lost
+                found = True
+        finally:
+            self._rings_at = heap[0][0] if heap else inf
 
 
 class LoopAlarms(_Alarms):
@@ -87,6 +91,7 @@ class LoopAlarms(_Alarms):
         super().__init__()
         self.loop = loop
         self._timer: TimerHandle | None = None
+        self._context = Context()  # not that of whoever arms the timer: it would be kept alive
 
     def call_later(self, seconds: float, act: Callable[[], object]) -> Alarm:
         """Call `act` after some seconds."""
@@ -101,14 +106,16 @@ class LoopAlarms(_Alarms):
         if self._timer is not None:
             self._timer.cancel()
         self._rings_at = when
-        self._timer = self.loop.call_at(when, self._ring)
+        self._timer = self.loop.call_at(when, self._ring, context=self._context)
 
     def _ring(self) -> None:
         self._timer = None
-        for alarm in self._pop_due(self.loop.time()):
-            self.loop.call_soon(alarm.ring)  # each by itself: it may fail
-        if self._rings_at < inf:
-            self._ring_at(self._rings_at)
+        try:
+            for alarm in self._due(self.loop.time()):
+                self.loop.call_soon(alarm.ring)  # each by itself: it may fail
+        finally:
+            if self._rings_at < inf:
+                self._ring_at(self._rings_at)
 
 
 class ThreadAlarms(_Alarms):
@@ -147,7 +154,7 @@ class ThreadAlarms(_Alarms):
             return  # another was started too, and was quicker
         while True:
             self._take_in()
-            for alarm in self._pop_due(monotonic()):
+            for alarm in self._due(monotonic()):
                 try:
                     alarm.ring()
                 except Exception:  # of somebody's logging handler, say

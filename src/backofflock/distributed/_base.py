@@ -220,7 +220,7 @@ class DistributedFace:
             self._gate.met_others()
         if lease is None:
             return
-        self._gate.granted(lease, pursuit.attempt > 1)
+        self._gate.granted(lease, pursuit.attempt > 1 or pursuit.cede > 0.0)
         self._acquired += 1
         self._handed_over += not pursuit.attempt
         if waited_at_gate or pursuit.attempt > 1:

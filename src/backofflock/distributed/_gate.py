@@ -21,7 +21,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakValueDictionary
 
-from .._hosts import ThreadWaiter, in_loop_of
+from .._hosts import ThreadWaiter, has_ended, in_loop_of
 from .._key import KEY
 from ..errors import BackendUnavailable, BackoffLockError
 from ..leases import Lease, clock
@@ -30,7 +30,7 @@ from ._turns import Turns
 
 if TYPE_CHECKING:
     from .._contention import Check
-    from .._hosts import TaskWaiter
+    from .._hosts import Task, TaskWaiter
     from .._waiter import Waiter
     from ._policy import Pursuit
 
@@ -104,10 +104,13 @@ class Gate(ThreadBackoffLock):
         with _mutex:
             if self.ticket != ticket:
                 return False
-            turns, now = self._turns, clock()
+            turns = self._turns
+            # Who never had the lock does not leave it: it has been free since the one before.
+            had_it = self.lease is not None or self.heirloom is not None
+            left = clock() if had_it else turns.left
             # No call from here to the end of the append: so no signal comes in between.
             self.ticket = self.holder = self.lease = self.is_orphan = None
-            self.heirloom, turns.left, self._owner = heirloom, now, None
+            self.heirloom, turns.left, self._owner = heirloom, left, None
             self._key.append(KEY)
         if self._queue:
             self._contention.wake_next()
@@ -152,23 +155,38 @@ class Gate(ThreadBackoffLock):
         return self._look_for_orphans
 
     def _look_for_orphans(self, _waiter: Waiter, _now: float) -> None:
-        """Open the gate if its holder's loop is gone and its lease over.
+        """Open the gate if the loop of who has passed is gone, and the lease over if it has one.
 
-        A backend that never waits can be told here and now that the lease is.
+        A backend that never waits can be told here and now that it is. Elsewhere a token that has
+        asked, and may have been granted the lock since, has it for its ttl at the most.
         """
         ticket, lease, is_orphan, holder = self.ticket, self.lease, self.is_orphan, self.holder
-        if ticket is None or lease is None or is_orphan is None or not is_orphan():
+        if ticket is None or holder is None or isinstance(holder, threading.Thread):
             return
-        if not lease.lost.is_set():
-            if getattr(self.backend, "blocking", True):
+        if lease is None:
+            if not has_ended(cast("Task", holder)):
+                return
+        elif is_orphan is None or not is_orphan():
+            return
+        waits = getattr(self.backend, "blocking", True)
+        if lease is not None and not lease.lost.is_set():
+            if waits:
                 return
             lease.lost.end("the event loop of its holder is gone")
-            try:
-                self.backend.release(lease.name, lease.token)
-            except BackoffLockError as error:
-                logger.warning("lock %r: %s", lease.name, error)
+        if not waits:
+            self._release_all()
         if self.leave(ticket):
             self.forsaken.append(holder)
+
+    def _release_all(self) -> None:
+        """Tell the backend that whatever this process may have of the lock is over."""
+        for known in (self.lease, self.heirloom, self.pursuit):
+            if known is None:
+                continue
+            try:
+                self.backend.release(known.name, known.token)
+            except BackoffLockError as error:
+                logger.warning("lock %r: %s", known.name, error)
 
     def _refuse_to_stall(self, stacklevel: int) -> None:
         """Leave it to the face, which has said so already."""

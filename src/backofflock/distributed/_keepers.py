@@ -10,7 +10,10 @@ import asyncio
 import logging
 import sys
 import threading
+import traceback
 from collections.abc import Awaitable, Callable
+from contextvars import copy_context
+from functools import partial
 from time import monotonic
 from typing import Any, Protocol
 
@@ -24,6 +27,9 @@ __all__ = ["AsyncioKeeper", "Keeper", "TaskKeeper", "ThreadKeeper", "TrioKeeper"
 
 logger = logging.getLogger("backofflock")
 
+AGAIN = 1.0
+"""Seconds within which a thread is asked for again where none could be started."""
+
 
 class Keeper(Protocol):
     """Renews a lease until it is lost or `stop` is called."""
@@ -32,12 +38,19 @@ class Keeper(Protocol):
         """Renew no more."""
 
 
-def _end(lease: Lease, reason: str) -> bool:
-    """Note the loss of a lease; return False if it has ended before."""
-    if not lease.lost.end(reason):
-        return False
-    logger.error("%s", lease.loss())
-    return True
+def _end(lease: Lease, reason: str, on_loss: Callable[[], None] = lambda: None) -> None:
+    """Note the loss of a lease, and call `on_loss`, unless it has ended before."""
+    if lease.lost.end(reason):
+        on_loss()  # first: to tell of it may take its time, and fail
+        _tell(lease)
+
+
+def _tell(lease: Lease) -> None:
+    """Log the loss of a lease."""
+    try:
+        logger.error("%s", lease.loss())
+    except Exception:  # of somebody's logging handler
+        traceback.print_exc()
 
 
 class _TaskKeeper:
@@ -63,8 +76,7 @@ class _TaskKeeper:
             reason = await self._renew(self._lease)
         except Exception as error:
             reason = f"it could not be renewed: {error}"
-        if _end(self._lease, reason):
-            self._on_loss()
+        _end(self._lease, reason, self._on_loss)
 
 
 class AsyncioKeeper(_TaskKeeper):
@@ -74,15 +86,18 @@ class AsyncioKeeper(_TaskKeeper):
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[None] | None = None
         self._stopped = False
+        self._context = copy_context()  # that of the loop's timer is somebody else's
         self._alarms = alarms_of(self._loop)
         self._alarm = self._alarms.call_later(seconds, self._begin)
 
     def _begin(self) -> None:
-        self._task = self._loop.create_task(self._run(), name=f"lease of {self._lease.name}")
+        name = f"lease of {self._lease.name}"
+        self._task = self._loop.create_task(self._run(), name=name, context=self._context)
         self._task.add_done_callback(self._has_ended)
 
     def _has_ended(self, task: asyncio.Task[None]) -> None:
-        if task.cancelled():  # if not by us, then by one that cancels all tasks of the loop
+        # If not by us, then by one that cancels all tasks of the loop, or by an interrupt.
+        if task.cancelled() or task.exception() is not None:
             self._look_at_deadline()
 
     def _look_at_deadline(self) -> None:
@@ -91,8 +106,8 @@ class AsyncioKeeper(_TaskKeeper):
         if not self._lease.lost.is_set():
             seconds = min(self._lease.remaining(), DAY)
             self._alarm = self._alarms.call_later(seconds, self._look_at_deadline)
-        elif _end(self._lease, self._lease.lost.reason):
-            self._on_loss()
+        else:
+            _end(self._lease, self._lease.lost.reason, self._on_loss)
 
     def stop(self) -> None:
         """Renew no more; call it in the thread of the loop."""
@@ -153,17 +168,24 @@ class ThreadKeeper:
         self._alarm = thread_alarms().call_at(monotonic() + begins_in, self._begin)
 
     def _begin(self) -> None:
-        if self._lease.lost.is_set():  # or the acquire was interrupted
-            _end(self._lease, self._lease.lost.reason)
-            return
+        lost, work = self._lease.lost, self._run
+        if lost.is_set():
+            if not lost.end(lost.reason):
+                return  # the acquire was interrupted
+            work = partial(_tell, self._lease)
         self._stopped = threading.Event()  # here, and only then the look: `stop` does it in reverse
         if self._is_stopped:
             return
         name = f"lease of {self._lease.name}"
         try:
-            threading.Thread(target=self._run, name=name, daemon=True).start()
-        except RuntimeError as error:  # the system has no more threads to give
-            _end(self._lease, f"it could not be renewed: {error}")
+            threading.Thread(target=work, name=name, daemon=True).start()
+        except RuntimeError as error:  # the system has no more threads to give just now
+            if lost.is_set():
+                _tell(self._lease)
+                return
+            logger.warning("lock %r: no thread to renew it (%s)", self._lease.name, error)
+            again = monotonic() + min(self._lease.remaining(), self._lease.ttl / 20, AGAIN)
+            self._alarm = thread_alarms().call_at(again, self._begin)
 
     def _run(self) -> None:
         stopped = self._stopped

@@ -78,6 +78,15 @@ class Pursuit:
     met_others: bool = False
     """Whether another was seen to have the lock."""
 
+    @property
+    def _deadline(self) -> float:
+        timeout = self.limits[0]
+        return inf if timeout is None else self.since + timeout
+
+    def within(self, now: float) -> float:
+        """Return the seconds that a request may take which is sent now."""
+        return min(self.request_timeout, max(self._deadline - now, LAST_TRY))
+
     def steps(self) -> Generator[Ask | Nap, Any, Lease]:
         """Try, back off and try again.
 
@@ -86,14 +95,17 @@ class Pursuit:
         request whose answer nobody saw may have been carried out.
         """
         delays = self.schedule.delays(self.rng)
-        timeout = self.limits[0]
-        deadline = inf if timeout is None else self.since + timeout
+        deadline = self._deadline
         if self.cede:
-            yield Nap(NAPS.slept(max(0.0, min(self.cede, deadline - clock()))))
+            left = deadline - clock()
+            yield Nap(NAPS.slept(max(0.0, min(self.cede, left))))
+            if self.cede > left:  # so long the lock is left to others, whoever is in a hurry here
+                waited = clock() - self.since
+                raise AcquireTimeout(self.name, 0, waited, f"timeout={self.limits[0]}")
         while True:
             self.attempt += 1
             asked = clock()
-            within = min(self.request_timeout, self.ttl, max(deadline - asked, LAST_TRY))
+            within = min(self.within(asked), self.ttl)
             retry_after = 0.0
             try:
                 answer: Grant | Busy = yield Ask("try_acquire", within)

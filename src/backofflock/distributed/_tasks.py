@@ -196,9 +196,11 @@ class DistributedLock(DistributedFace):
             self._gate.is_orphan = keeper.is_orphan
             self._holding = holding
             return holding
-        except BaseException:
+        except BaseException as error:
             self._holding = None
             self._call_off(pursuit, lease, keeper)
+            if isinstance(error, GeneratorExit):
+                raise  # the loop was closed, and now this coroutine is: it can await nothing
             await see_through(partial(give_back, calls, self._name, pursuit.token, CLEANUP))
             raise
 
@@ -206,7 +208,8 @@ class DistributedLock(DistributedFace):
         """Get a lease from the backend."""
         gate, heirloom = self._gate, self._gate.heirloom
         if heirloom is not None:  # it is no use
-            answer = await give_back(calls, self._name, heirloom.token, self._request_timeout)
+            within = pursuit.within(clock())
+            answer = await give_back(calls, self._name, heirloom.token, within)
             gate.heirloom = None
             self._note_answer(heirloom, *answer)
         steps = pursuit.steps()
@@ -234,8 +237,7 @@ class DistributedLock(DistributedFace):
                 self._tell_hold(lease, "released")
                 await anyio.lowlevel.checkpoint()  # so that its heir has it when this task goes on
                 return True
-            had_it, unanswered = await self._give_back(holding, was_held)
-            return self._settle(lease, was_held, had_it, unanswered)
+            return await self._give_back(holding, was_held)
         finally:
             await self._quit(ticket, holding.calls)
 
@@ -250,13 +252,21 @@ class DistributedLock(DistributedFace):
         finally:
             gate.leave(ticket)
 
-    async def _give_back(self, holding: _Holding, was_held: bool) -> tuple[bool | None, int]:
-        insist = partial(give_back, holding.calls, self._name, holding.lease.token)
+    async def _give_back(self, holding: _Holding, was_held: bool) -> bool:
+        """Release the token, and note how that went; return whether it was held to the end."""
+        calls, lease = holding.calls, holding.lease
+
+        async def insist(seconds: float) -> bool:
+            answer = await give_back(calls, self._name, lease.token, seconds)
+            return self._settle(lease, was_held, *answer)
+
         if not was_held:
             return await see_through(partial(insist, CLEANUP))
         try:
             # Without a task of its own: a request that is not disturbed needs none.
             return await insist(self._request_timeout)
+        except GeneratorExit:
+            raise  # as in `_pursue`
         except BaseException:
             await see_through(partial(insist, CLEANUP))
             raise

@@ -165,7 +165,8 @@ class ThreadDistributedLock(DistributedFace):
         """Get a lease from the backend."""
         gate, heirloom = self._gate, self._gate.heirloom
         if heirloom is not None:  # it is no use
-            answer = give_back_in_thread(backend, self._name, heirloom.token, self._request_timeout)
+            within = pursuit.within(clock())
+            answer = give_back_in_thread(backend, self._name, heirloom.token, within)
             gate.heirloom = None
             self._note_answer(heirloom, *answer)
         steps, token = pursuit.steps(), pursuit.token

@@ -33,14 +33,15 @@ class Turns:
         """When the last holder of this process left."""
 
     def ceded(self, now: float) -> float:
-        """Return the seconds for which the next holder has to leave the lock to others first."""
+        """Return the seconds for which the next holder has to leave the lock to others first.
+
+        The next turn begins once it has: see `has_waited`. Until then this is owed.
+        """
         ceded = CEDED if now >= self._others_until else CEDED_TO_OTHERS
-        if now - self.left >= ceded:
+        free = now - self.left
+        if free >= ceded:
             self._began = now
-        if now - self._began < TURN:
-            return 0.0
-        self._began = now + ceded
-        return ceded
+        return 0.0 if now - self._began < TURN else ceded - free
 
     def lasts(self, now: float) -> bool:
         """Return whether the next holder need not leave the lock to others first."""
