@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
+from math import inf
 
 import anyio
 import anyio.lowlevel
@@ -23,7 +24,7 @@ from backofflock import (
 )
 from backofflock.distributed import _alarms
 from backofflock.distributed._gate import Gate
-from backofflock.leases import Lease
+from backofflock.leases import Lease, clock
 
 from ..striking import strike
 from . import memory
@@ -381,3 +382,28 @@ def test_an_heir_that_is_interrupted_at_every_place() -> None:
 def started() -> None:
     """The alarms have their thread already: to start a thread is code of `threading`."""
     _alarms.thread_alarms().call_at(0.0, lambda: None)
+
+
+@on_each_host
+def test_what_is_of_no_use_is_given_back_within_the_time_of_its_heir(host: str) -> None:
+    async def main() -> None:
+        store = Store()
+        store.block = 8
+        backend = AsyncMemory(store)
+        lock, another = (DistributedLock("orders", backend, ttl=ttl) for ttl in (30.0, 20.0))
+        took: list[float] = []
+
+        async def inherit() -> None:
+            began = clock()
+            with pytest.raises(AcquireTimeout):
+                await another.acquire(timeout=0.2)
+            took.append(clock() - began)
+
+        async with anyio.create_task_group() as group, lock:
+            group.start_soon(inherit)
+            await until(lambda: lock._gate._queue)
+            backend.trouble("release", before=inf)
+            backend.trouble("try_acquire", before=inf)
+        assert took[0] < 4.5, "a second each to give it back, to try and to clean up"
+
+    run(host, main)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from math import inf
 
 import anyio
 import pytest
@@ -22,6 +23,7 @@ from backofflock import (
 
 from ..backends.memory import MemoryBackend, Place
 from .hosts import on_each_host, run, until
+from .memory import AsyncMemory
 
 SOON = Constant(0.001)
 
@@ -240,3 +242,44 @@ def test_a_listener_that_raises_does_not_lose_the_lease(
         lease.ensure_held()
     assert not backend.place.holds
     assert [each.message.split(" failed")[1][:10] for each in caplog.records] == [" at LockEv"] * 2
+
+
+@on_each_host
+def test_a_hold_that_is_cancelled_is_told_of(host: str, events: list[LockEvent]) -> None:
+    async def main() -> None:
+        backend = AsyncMemory()
+        lock = DistributedLock("jobs", backend)
+        with anyio.CancelScope() as scope:
+            async with lock:
+                scope.cancel()
+                await anyio.sleep(20.0)
+        assert brief(events) == [hold("DistributedLock")]
+        assert backend.store.requests["release"] >= 1
+        with anyio.CancelScope() as scope:
+            async with lock as lease:
+                lease.lost.end("it was stolen")
+                scope.cancel()
+                await anyio.sleep(20.0)
+        lost = [event.outcome for event in events if event.kind == "hold"]
+        assert lost == ["released", "lost"], lost
+        assert lock.statistics().lost == 1
+
+    run(host, main)
+
+
+@on_each_host
+def test_a_cancelled_release_that_is_not_answered_is_logged(
+    host: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        backend = AsyncMemory()
+        lock = DistributedLock("jobs", backend)
+        with anyio.CancelScope() as scope:
+            async with lock:
+                backend.trouble("release", before=inf)
+                scope.cancel()
+                await anyio.sleep(20.0)
+        assert lock.statistics().unanswered >= 1
+
+    run(host, main)
+    assert "did not answer the release" in caplog.text

@@ -7,7 +7,8 @@ import gc
 import logging
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextvars import ContextVar
 from math import inf
 
 import anyio
@@ -320,3 +321,120 @@ def test_leases_are_freed_without_the_collector() -> None:
         assert len([o for o in gc.get_objects() if isinstance(o, Lease)]) < 200
     finally:
         gc.enable()
+
+
+def test_a_thread_that_can_be_started_later_renews(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend, refused = Memory(), list[str]()
+    lock = ThreadDistributedLock("orders", backend, ttl=1.0)
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name == "lease of orders" and len(refused) < 3:
+            refused.append(thread.name)
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with lock as lease:
+        memory.until(lambda: backend.store.requests["renew"] >= 2)
+        lease.ensure_held()
+    assert len(refused) == 3
+    memory.until(lambda: not renewers())
+
+
+class BrokenLog(logging.Handler):
+    """Of a log server that is down."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        super().__init__()
+        self.seconds = seconds
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Take some time, and fail."""
+        time.sleep(self.seconds)
+        raise ConnectionError("the log server is down")
+
+
+@pytest.fixture
+def broken_log() -> Iterator[BrokenLog]:
+    handler = BrokenLog()
+    logging.getLogger("backofflock").addHandler(handler)
+    yield handler
+    logging.getLogger("backofflock").removeHandler(handler)
+
+
+@on_each_host
+def test_a_log_that_fails_does_not_keep_a_loss_from_the_body(
+    host: str, broken_log: BrokenLog, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async def main() -> None:
+        backend = AsyncMemory()
+        lock = DistributedLock("orders", backend, ttl=0.3)
+        began = clock()
+        with pytest.raises(LeaseLost):
+            async with lock:
+                backend.store.delete("orders")
+                await anyio.sleep(20.0)
+        assert clock() - began < 10.0
+
+    run(host, main)
+    assert "the log server is down" in capfd.readouterr().err
+
+
+def test_a_log_that_is_slow_holds_up_no_renewal_of_others(broken_log: BrokenLog) -> None:
+    broken_log.seconds = 2.0
+    backend = Memory()
+    lost = ThreadDistributedLock("bills", backend, ttl=0.1, renewal=False).acquire()
+    with ThreadDistributedLock("orders", backend, ttl=1.0) as lease:
+        memory.until(lost.lost.is_set)
+        memory.until(lambda: backend.store.requests["renew"] >= 3)
+        lease.ensure_held()
+
+
+def test_an_interrupt_in_a_renewal_leaves_a_body_that_is_cancelled_at_the_deadline() -> None:
+    backend = AsyncMemory()
+    lock = DistributedLock("orders", backend, ttl=0.5)
+    backend.trouble("renew", error=KeyboardInterrupt(), times=1)
+    ended: list[float] = []
+
+    async def hold() -> None:
+        async with lock as lease:
+            try:
+                await asyncio.sleep(20.0)
+            finally:
+                ended.append(clock() - lease.lost.deadline)
+
+    loop = asyncio.new_event_loop()
+    try:
+        task = loop.create_task(hold())
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_until_complete(task)
+        with pytest.raises(LeaseLost):
+            loop.run_until_complete(asyncio.wait_for(task, 30.0))
+    finally:
+        loop.close()
+    assert 0.0 <= ended[0] < 5.0
+
+
+def test_a_renewal_has_the_context_of_its_own_task() -> None:
+    request = ContextVar("request", default="none")
+    seen: list[str] = []
+
+    class Tracing(AsyncMemory):
+        async def renew(self, name: str, token: str, ttl: float) -> bool:
+            seen.append(request.get())
+            return await super().renew(name, token, ttl)
+
+    async def main() -> None:
+        backend = Tracing()
+
+        async def use(name: str, seen_before: int) -> None:
+            request.set(name)
+            async with DistributedLock(name, backend, ttl=0.5):
+                await until(lambda: len(seen) >= seen_before)
+
+        await asyncio.create_task(use("one that arms the timer of the loop", 0))
+        await asyncio.create_task(use("another", 2))
+
+    run("asyncio", main)
+    assert set(seen) == {"another"}
