@@ -69,3 +69,13 @@ def test_a_member_of_etcd_with_a_password(url: str) -> None:
     with pytest.raises(ValueError, match=r"a URL of a member is|give username=") as caught:
         EtcdBackend(url)
     assert_unseen(caught.value)
+
+
+def test_options_of_ours_in_a_url_of_redis() -> None:
+    backend = connect("redis://server/0?prefix=shop:&request_timeout=2.5")
+    assert isinstance(backend, RedisBackend)
+    assert backend._site.prefix == "shop:"
+    assert backend._client.connection_pool.connection_kwargs["socket_timeout"] == 2.5
+    assert backend._in_tasks is not None
+    assert not {"prefix", "request_timeout"} & set(backend._in_tasks._settings or {})
+    assert backend._in_tasks._timeout == 2.5

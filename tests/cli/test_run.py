@@ -227,7 +227,25 @@ def test_a_command_that_fails_to_start_gives_the_lock_back(tmp_path: Path) -> No
     script.write_text("#!/no/such/interpreter\n", encoding="utf-8")
     status, out, err = run(tmp_path, command=[str(script)])
     assert (status, out) == (127, "")
+    assert "what its first line says it is run by is not there" in err
     assert is_free(tmp_path)
+
+
+@posix_only
+def test_a_path_that_cannot_be_followed_gives_126(tmp_path: Path) -> None:
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    for program, reason in (
+        (str(loop), "Too many levels"),
+        (f"/{'x' * 300}", "File name too long"),
+    ):
+        status, out, err = run(tmp_path, command=[program])
+        assert (status, out) == (126, "")
+        assert err.startswith(f"backofflock: cannot run {program!r}: {reason}")
+    # On the way to commands it is passed over, as a shell does.
+    search = environment(PATH=f"{loop}:/{'x' * 300}:{os.environ['PATH']}")
+    status, _, err = run(tmp_path, command=["no-such-command"], env=search)
+    assert (status, "there is no such command" in err) == (127, True)
 
 
 # -- where the lock is kept ------------------------------------------------------------------------
@@ -254,6 +272,49 @@ def test_without_a_backend_it_is_the_users_state_directory(
         assert not is_free(directory)
         holder.tell()
         assert holder.end()[0] == 0
+
+
+@posix_only
+@pytest.mark.skipif(sys.platform == "darwin", reason="macOS has another convention")
+def test_a_home_that_is_no_absolute_path(tmp_path: Path) -> None:
+    env = environment(HOME="home", XDG_STATE_HOME="")
+    status, _, err = run(None, command=python(""), env=env, cwd=tmp_path)
+    assert status == 2
+    assert "the home directory 'home' is no absolute path): give a --backend" in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_backend_that_is_empty_is_not_this_machine(tmp_path: Path) -> None:
+    sentence = (
+        "backofflock: --backend, or BACKOFFLOCK_BACKEND, is empty: leave it out for files of this "
+        "user\n"
+    )
+    assert run("", command=python("")) == (2, "", sentence)
+    env = environment(BACKOFFLOCK_BACKEND="", HOME=str(tmp_path))
+    assert run(None, command=python(""), env=env) == (2, "", sentence)
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("redis://:hunter2@localhost/0?bogus=1", "connections of redis-py have no option 'bogus'"),
+        ("redis://:hunter2@localhost/0?protocol=9", "redis-py does not take an option: protocol"),
+        ("redis://:hunter2@localhost/jobs", "a URL of Redis is redis://user:password@host:port/db"),
+        ("redis://localhost?request_timeout=soon", "request_timeout must be a number of seconds"),
+        (
+            "rediss://:hunter2@localhost?ssl_ca_certs=/no.pem",
+            "No such file or directory: '/no.pem'",
+        ),
+        ("etcds://u:hunter2@localhost?verify=/no.pem", "No such file or directory: '/no.pem'"),
+        ("etcds://u:hunter2@localhost?cert=/no.pem", "No such file or directory: '/no.pem'"),
+    ],
+)
+def test_a_backend_that_is_wrong_is_a_bad_argument(url: str, says: str) -> None:
+    status, out, err = run(url, command=python(""))
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith("backofflock: --backend: ")
+    assert says in err
+    assert "hunter2" not in err
 
 
 def test_the_state_directory_is_the_platforms(monkeypatch: pytest.MonkeyPatch) -> None:

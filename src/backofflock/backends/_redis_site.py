@@ -7,6 +7,7 @@ import re
 import ssl
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import redis.asyncio
 from redis import exceptions as answers
@@ -129,6 +130,9 @@ def parsed(module: Any, url: str) -> dict[str, Any]:
         if ends_in_password(url):
             raise ValueError("a part of the password would be taken for something else")
         settings: dict[str, Any] = module.parse_url(scheme.lower() + mark + rest)
+        database = "" if scheme.lower() == "unix" else urlsplit(url).path.strip("/")
+        if database and not database.isdecimal():  # redis-py would take 0 then
+            raise ValueError("the path is no number of a database")
     except ValueError:
         # Its text may have a part of the password that was taken for a port.
         raise ValueError(

@@ -375,6 +375,9 @@ def _context(
         return verify
     if not encrypts:
         return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # nothing is loaded for what is not used
+    for path in (verify, *((cert,) if isinstance(cert, str) else cert or ())):
+        if isinstance(path, str):
+            open(path, "rb").close()  # what ssl says of a file that is not there does not name it
     context = ssl.create_default_context(cafile=verify if isinstance(verify, str) else None)
     if verify is False:
         context.check_hostname = False

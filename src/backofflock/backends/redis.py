@@ -58,6 +58,9 @@ _UNNAMED = MappingProxyType(
 fail before Redis 7.2."""
 
 
+_OURS = ("request_timeout", "prefix")
+"""Options that redis-py does not know."""
+
 _TLS_FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 """Options that name files, which redis-py reads when it connects."""
 
@@ -112,17 +115,25 @@ class RedisBackend(ClosingInTasks):
         """Return a backend with clients of its own; nothing is sent before the first call.
 
         `url` is ``redis://user:password@host:port/db``, ``rediss://`` for TLS, or
-        ``unix:///path/of/socket?db=0``, with options of redis-py's connections behind a ``?``.
-        `options` are such too; the URL's go first. `request_timeout`: seconds after which a request
-        counts as not answered. Raises ValueError for a URL that is none, TypeError for an option
-        that redis-py does not know, and OSError for a file of TLS that cannot be read.
+        ``unix:///path/of/socket?db=0``, with `request_timeout`, `prefix` and options of redis-py's
+        connections behind a ``?``. `options` are such too; the URL's go first. `request_timeout`:
+        seconds after which a request counts as not answered. Raises ValueError for a URL that is
+        none or an option's value that redis-py does not take, TypeError for an option that it does
+        not know, and OSError for a file of TLS that cannot be read.
         """
+        given = parsed(redis.connection, url)
+        if "request_timeout" in given:
+            try:
+                request_timeout = float(given.pop("request_timeout"))
+            except ValueError:
+                raise ValueError("request_timeout must be a number of seconds") from None
+        prefix = given.pop("prefix", prefix)
         seconds = duration("request_timeout", request_timeout)
         if not seconds:
             raise ValueError("request_timeout must be more than 0 seconds")
         # Every server speaks version 2, and it needs no request to agree upon.
         options = {"protocol": 2, "socket_timeout": seconds, **_UNNAMED, **options}
-        settings: dict[str, Any] = {**options, **parsed(redis.connection, url)}
+        settings: dict[str, Any] = {**options, **given}
         settings.setdefault("retry", Retry(NoBackoff(), 0))
         if "path" not in settings:
             settings.setdefault("socket_connect_timeout", settings["socket_timeout"])
@@ -136,11 +147,14 @@ class RedisBackend(ClosingInTasks):
         except TypeError as error:
             unknown = str(error).rpartition(" ")[2]
             raise TypeError(f"connections of redis-py have no option {unknown}") from None
+        except redis.RedisError as error:
+            raise ValueError(f"redis-py does not take an option: {error}") from None
+        in_tasks = parsed(redis.asyncio.connection, url)
         backend = cls(redis.Redis.from_pool(pool), prefix=prefix)
         backend._is_ours = True
         settings = {
             **settings,
-            **parsed(redis.asyncio.connection, url),
+            **{name: value for name, value in in_tasks.items() if name not in _OURS},
             "retry": redis.asyncio.retry.Retry(NoBackoff(), 0),
             "max_connections": limit or CONNECTIONS,
         }

@@ -12,7 +12,6 @@ import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -37,10 +36,16 @@ def refuse_to_look_for(program: str) -> None:
     """Raise `NotRunnable` for a program that would not be found, before anybody waits for it."""
     if shutil.which(program) is not None:
         return
-    folders = [""] if os.path.dirname(program) else os.get_exec_path()
-    if any(Path(folder, program).exists() for folder in folders):
-        raise NotRunnable(f"cannot run {program!r}: it is not an executable file", 126)
-    raise NotRunnable.missing(program)
+    if os.path.dirname(program):
+        try:
+            os.stat(program)
+        except (FileNotFoundError, NotADirectoryError):
+            raise NotRunnable.missing(program) from None
+        except OSError as error:  # the way to it may not be gone, say
+            raise NotRunnable(f"cannot run {program!r}: {error.strerror}", 126) from None
+    elif not any(os.path.exists(os.path.join(folder, program)) for folder in os.get_exec_path()):
+        raise NotRunnable.missing(program)
+    raise NotRunnable(f"cannot run {program!r}: it is not an executable file", 126)
 
 
 def _load_prctl() -> Any:
@@ -153,7 +158,10 @@ def _started(
             preexec_fn=None if sys.platform == "win32" else before_it_is_executed,
         )
     except FileNotFoundError:
-        raise NotRunnable.missing(command[0]) from None
+        if shutil.which(command[0]) is None:
+            raise NotRunnable.missing(command[0]) from None
+        reason = "what its first line says it is run by is not there"
+        raise NotRunnable(f"cannot run {command[0]!r}: {reason}", 127) from None
     except OSError as error:
         reason = "it is no program, and has no line with #!" if error.errno == errno.ENOEXEC else ""
         raise NotRunnable(f"cannot run {command[0]!r}: {reason or error.strerror}", 126) from error

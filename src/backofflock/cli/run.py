@@ -63,24 +63,29 @@ def state_directory() -> Path:
         base = Path(os.environ.get("XDG_STATE_HOME", ""))
         if not base.is_absolute():  # to be ignored then, says the specification
             base = home / ".local" / "state"
+    if not base.is_absolute():
+        raise RuntimeError(f"the home directory {str(home)!r} is no absolute path")
     return base / "backofflock" / "locks"
 
 
 def _backend(url: str | None) -> Backend:
+    if url is None and os.environ.get(_BACKEND) != "":
+        try:
+            directory = state_directory()
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return connect(directory.as_uri())
+        except (OSError, RuntimeError) as error:  # cannot be made, or there is no home
+            raise BadValue(
+                f"there is no place for the locks of this user ({error}): give a --backend"
+            ) from error
+    if not url:  # what was to be filled in, and was not: that would be a lock of this machine alone
+        raise BadValue(f"--backend, or {_BACKEND}, is empty: leave it out for files of this user")
     try:
-        if url:
-            return connect(url)
-        directory = state_directory()
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return connect(directory.as_uri())
-    except ValueError as error:
+        return connect(url)
+    except (ValueError, TypeError, OSError) as error:
         raise BadValue(f"--backend: {error}") from None
     except ModuleNotFoundError as error:
         raise BadValue(f"--backend: {error}") from error
-    except (OSError, RuntimeError) as error:  # cannot be made, or there is no home
-        raise BadValue(
-            f"there is no place for the locks of this user ({error}): give a --backend"
-        ) from error
 
 
 def _command(name: str, words: Sequence[str]) -> list[str]:
