@@ -234,7 +234,8 @@ def test_the_connections_of_threads_end_with_the_backend(server: EtcdServer, nam
     lock = ThreadDistributedLock(name, server.url())
     with lock:
         backend = cast("EtcdBackend", lock._backend)
-        client, alive = backend._client(), ref(backend)
+        with backend._client() as client:
+            alive = ref(backend)
     del lock, backend
     gc.collect()
     assert alive() is None
@@ -245,9 +246,10 @@ def test_close_closes_and_calls_open_again(server: EtcdServer, name: str) -> Non
     with EtcdBackend.from_url(server.url()) as backend:
         for _ in range(2):
             assert not backend.release(name, "a")
-            client = backend._client()
-            backend.close()
-            backend.close()
+            with backend._client() as client:
+                backend.close()
+                backend.close()
+                assert not client.is_closed, "it is in use"
             assert client.is_closed
 
 
@@ -262,9 +264,9 @@ for token in "first", "second":
 child = os.fork()  # there is a connection now, and an idle lease
 if child == 0:
     try:
-        client = backend._opened[1]
+        client = backend._opened.client
         assert isinstance(backend.try_acquire(name + "2", "child", 60.0), Grant)
-        assert backend._client() is not client and not client.is_closed
+        assert backend._opened.client is not client and not client.is_closed
         assert backend.release(name + "2", "child")
     except BaseException:
         sys.excepthook(*sys.exc_info())

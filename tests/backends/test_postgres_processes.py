@@ -252,6 +252,49 @@ print("done")
 """
 
 
+HOLDER_THAT_FORKS_AS_IT_CONNECTS = """
+import os, sys, time
+from backofflock.backends import _libpq
+from backofflock.backends.postgres import PostgresBackend
+
+url, name = sys.argv[1:]
+wait, children = _libpq.in_thread, []
+
+def fork_and_wait(steps):
+    if not children:
+        child = os.fork()
+        if child == 0:
+            time.sleep(60.0)
+            os._exit(0)
+        children.append(child)
+    return wait(steps)
+
+_libpq.in_thread = fork_and_wait
+assert PostgresBackend(url).try_acquire(name, "of the parent", 60.0).fence
+print(*children, flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_fork_in_the_middle_of_connecting(server: PostgresServer) -> None:
+    name = new_name("fork")
+    with subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", HOLDER_THAT_FORKS_AS_IT_CONNECTS, server.url(), name],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        child = int(process.stdout.readline())
+        try:
+            assert len(server.holders(name)) == 1
+            process.send_signal(signal.SIGKILL)
+            eventually(lambda: server.is_free(name), "the child has no copy of the connection")
+        finally:
+            os.kill(child, signal.SIGKILL)
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 def test_a_fork_while_threads_use_the_backend(server: PostgresServer) -> None:
     done = subprocess.run(

@@ -17,6 +17,7 @@ from random import shuffle
 from time import monotonic
 from typing import Any, TypeAlias
 from urllib.parse import quote
+from weakref import WeakSet
 
 import psycopg
 from psycopg import pq
@@ -93,6 +94,8 @@ class Session:
 
     def __init__(self, pgconn: pq.abc.PGconn) -> None:
         self._pgconn = pgconn
+        _sessions.add(self)
+        _connecting.pop(id(pgconn), None)
         self._wire = Wire(pgconn.socket)
         self._spin = Spin(self._wire)
         self._is_near = True
@@ -237,21 +240,6 @@ class Session:
         self._answer = None
         self.is_due = False
 
-    def disown(self) -> None:
-        """Leave it to the parent, in a forked child, which has a copy of its socket.
-
-        To close it as usual would end it for the parent too. The copy has to go all the same: while
-        it is open the server does not see the parent die. Its number stays taken, by something
-        harmless, so that nothing this object might do can strike another file.
-        """
-        try:
-            fileno = self._pgconn.socket
-        except psycopg.OperationalError:
-            return
-        nothing = os.open(os.devnull, os.O_RDWR)
-        os.dup2(nothing, fileno, inheritable=False)
-        os.close(nothing)
-
     def _look_for_the_end(self) -> None:
         """Raise `SessionOver` if the other side has hung up while nothing was asked."""
         pgconn = self._pgconn
@@ -302,6 +290,7 @@ def shown(parameters: Mapping[str, Any]) -> str:
 def connect(address: str, patience: Patience) -> pq.abc.PGconn:
     """Return a connection to one address."""
     pgconn = pq.PGconn.connect_start(address.encode())
+    _connecting[id(pgconn)] = pgconn
     try:
         while True:
             status = PollingStatus.FAILED
@@ -316,6 +305,7 @@ def connect(address: str, patience: Patience) -> pq.abc.PGconn:
             in_thread(patience.wait(wire))
     except BaseException:
         pgconn.finish()
+        _connecting.pop(id(pgconn), None)
         raise
 
 
@@ -376,3 +366,34 @@ def failure_of(answer: pq.abc.PGresult) -> psycopg.Error | None:
 def reason_of(error: BaseException) -> str:
     """Return the text of an error on one line."""
     return " ".join(str(error).split())
+
+
+_sessions: WeakSet[Session] = WeakSet()
+_connecting: dict[int, pq.abc.PGconn] = {}
+"""What is about to be a session, by its `id`."""
+
+
+def disown(pgconn: pq.abc.PGconn) -> None:
+    """Leave it to the parent, in a forked child, which has a copy of its socket.
+
+    To close it as usual would end it for the parent too. The copy has to go all the same: while it
+    is open the server does not see the parent die. Its number stays taken, by something harmless,
+    so that nothing this object might do can strike another file.
+    """
+    try:
+        fileno = pgconn.socket
+    except psycopg.OperationalError:
+        return
+    nothing = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nothing, fileno, inheritable=False)
+    os.close(nothing)
+
+
+def _after_fork() -> None:
+    for pgconn in (*_connecting.values(), *(session._pgconn for session in list(_sessions))):
+        disown(pgconn)
+    _connecting.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

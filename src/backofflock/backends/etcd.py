@@ -9,7 +9,9 @@ import os
 import ssl
 import sys
 import threading
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Self, TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
 from weakref import WeakKeyDictionary, finalize, ref
@@ -105,8 +107,8 @@ class EtcdBackend(ClosingInTasks):
             "limits": httpx.Limits(max_connections=None, max_keepalive_connections=IDLE),
             "trust_env": False,  # a proxy to the web leads to no etcd
         }
-        self._mutex = threading.Lock()
-        self._opened: tuple[int, httpx.Client, finalize[Any, EtcdBackend]] | None = None
+        self._mutex = threading.RLock()  # a finalizer or signal handler may come in between
+        self._opened: _Opened | None = None
 
     @classmethod
     def from_url(cls, url: str, **options: Any) -> Self:
@@ -162,42 +164,41 @@ class EtcdBackend(ClosingInTasks):
         return EtcdInTasks(self)
 
     def _carry_out(self, steps: Steps[T]) -> T:
-        client, before = self._client(), sys.exception()
+        before = sys.exception()
         try:
-            url, content, headers = next(steps)
-            while True:
-                try:
-                    response = client.post(url, content=content, headers=headers)
-                except FAILURES as error:
-                    url, content, headers = steps.throw(_unanswered(error, before))
-                else:
-                    answer = Response(response.status_code, response.text)
-                    url, content, headers = steps.send(answer)
+            with self._client() as client:
+                url, content, headers = next(steps)
+                while True:
+                    try:
+                        response = client.post(url, content=content, headers=headers)
+                    except FAILURES as error:
+                        url, content, headers = steps.throw(_unanswered(error, before))
+                    else:
+                        answer = Response(response.status_code, response.text)
+                        url, content, headers = steps.send(answer)
         except StopIteration as done:
             result: T = done.value
             return result
         finally:
             steps.close()
 
-    def _client(self) -> httpx.Client:
+    def _client(self) -> AbstractContextManager[httpx.Client]:
         """Return the client for threads of this process: a fork must not share its connections."""
         if self._given is not None:
-            return self._given
+            return nullcontext(self._given)
         if self._given_async is not None:
             raise TypeError(f"{self} has a client for tasks only; threads need an httpx.Client")
-        pid = os.getpid()
         with self._mutex:
-            if self._opened is None or self._opened[0] != pid:
-                client = httpx.Client(**self._settings)
-                self._opened = pid, client, finalize(self, _close, client, pid)
-            return self._opened[1]
+            if self._opened is None or self._opened.pid != os.getpid():
+                self._opened = _Opened(self)
+            return self._opened.used()
 
     def close(self) -> None:
-        """Close the connections of threads. Calls after that open new ones."""
+        """Close the connections of threads, in use ones after that. Later calls open new ones."""
         with self._mutex:
             opened, self._opened = self._opened, None
         if opened is not None:
-            opened[2]()
+            opened.end()
 
     async def aclose(self) -> None:
         """Close those of the running event loop too; other loops close theirs when they end."""
@@ -233,17 +234,21 @@ class EtcdInTasks:
         return await self._carry_out(self._calls.release(name, token))
 
     async def _carry_out(self, steps: Steps[T]) -> T:
-        client = self._backend._given_async or await _client_here(self._backend)
         before = sys.exception()
         try:
             url, content, headers = next(steps)
             while True:
+                client = self._backend._given_async or await _client_here(self._backend)
                 request = client.build_request("POST", url, content=content, headers=headers)
                 request.stream = _Body(content)
                 try:
                     response = await client.send(request)
                 except FAILURES as error:
                     url, content, headers = steps.throw(_unanswered(error, before))
+                except RuntimeError:
+                    if not client.is_closed or client is self._backend._given_async:
+                        raise
+                    # It was closed between two requests: the next one has another client.
                 else:
                     answer = Response(response.status_code, response.text)
                     url, content, headers = steps.send(answer)
@@ -255,6 +260,36 @@ class EtcdInTasks:
 
     def __str__(self) -> str:
         return str(self._backend)
+
+
+class _Opened:
+    """A client for threads, which is closed once it is to be and nobody uses it."""
+
+    def __init__(self, backend: EtcdBackend) -> None:
+        self.pid = os.getpid()
+        self.client = httpx.Client(**backend._settings)
+        self._close = finalize(backend, _close, self.client, self.pid)
+        self._users: deque[None] = deque()
+        self._is_over = False
+
+    def used(self) -> Self:
+        """Count one who is about to use it, in a ``with`` statement."""
+        self._users.append(None)
+        return self
+
+    def __enter__(self) -> httpx.Client:
+        return self.client
+
+    def __exit__(self, *_: object) -> None:
+        self._users.pop()
+        if self._is_over and not self._users:
+            self._close()
+
+    def end(self) -> None:
+        """Close it, or have the last one that uses it do so."""
+        self._is_over = True  # before the look: whoever leaves does it in reverse
+        if not self._users:
+            self._close()
 
 
 class _Body(httpx.AsyncByteStream):

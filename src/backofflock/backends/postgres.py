@@ -104,12 +104,11 @@ class PostgresBackend(Closing):
         _backends.add(self)
 
     def _begin(self) -> None:
-        self._mutex = threading.Lock()
+        self._mutex = threading.RLock()  # a finalizer or signal handler may come in between
         self._locks: dict[tuple[str, str], SessionLock] = {}
         self._released = Recent()
         self._doubtful: dict[tuple[str, str], SessionLock] = {}
         self._idle: list[Session] = []
-        self._sessions: WeakSet[Session] = WeakSet()
 
     @classmethod
     def from_url(cls, url: str, **options: Any) -> Self:
@@ -275,7 +274,6 @@ class PostgresBackend(Closing):
 
     def _new_session(self, patience: Patience) -> Session:
         session = Session.open(self._parameters, patience)
-        self._sessions.add(session)
         try:
             if session.server_version < OLDEST:
                 raise psycopg.errors.FeatureNotSupported("it is older than PostgreSQL 14")
@@ -297,7 +295,7 @@ class PostgresBackend(Closing):
         """Forget tokens whose release was not answered, once nothing can be left of them."""
         for key, lock in list(self._doubtful.items()):
             if lock.forget_at < monotonic():
-                del self._doubtful[key]
+                self._doubtful.pop(key, None)
                 self._locks.pop(key, None)
 
     def _translated(self, call: str, error: Exception) -> BackendUnavailable | BackendRefused:
@@ -337,9 +335,7 @@ class PostgresBackend(Closing):
         return f"<{type(self).__name__} {self}>"
 
     def _after_fork(self) -> None:
-        for session in list(self._sessions):
-            session.disown()
-        self._begin()
+        self._begin()  # the sessions have been disowned
 
 
 class _InTasks:

@@ -211,6 +211,7 @@ class RedisBackend(ClosingInTasks):
         if not self._is_ours:
             answer = self._client.execute_command(*form.words, *command)
             return answer
+        idle = self._idle
         connection = self._connection()
         try:
             connection.send_packed_command([form.request(command)])
@@ -226,7 +227,9 @@ class RedisBackend(ClosingInTasks):
                 connection.disconnect()
             raise
         finally:
-            self._idle.append((monotonic(), connection))
+            idle.append((monotonic(), connection))
+            if idle is not self._idle:  # they were to be closed meanwhile
+                self._empty(idle)
 
     def _connection(self) -> Any:
         """Return a connection that is alive."""
@@ -241,12 +244,17 @@ class RedisBackend(ClosingInTasks):
         return pool.get_connection(*FOR)
 
     def _hang_up(self) -> None:
-        """Have the next requests connect anew."""
-        pool = self._client.connection_pool
+        """Have the next requests connect anew; those under way close theirs when they are done."""
+        idle, self._idle = self._idle, []
+        self._empty(idle)
+        self._client.connection_pool.disconnect(inuse_connections=False)
+
+    def _empty(self, idle: list[tuple[float, Any]]) -> None:
         with suppress(IndexError):
             while True:
-                pool.release(self._idle.pop()[1])
-        pool.disconnect(inuse_connections=False)
+                _, connection = idle.pop()
+                connection.disconnect()
+                self._client.connection_pool.release(connection)
 
     def _no_client(self) -> TypeError:
         return TypeError(f"{self} has a client for asyncio only; threads and trio need redis.Redis")
@@ -268,7 +276,7 @@ class RedisBackend(ClosingInTasks):
         if self._is_ours:
             assert self._in_tasks is not None
             self._in_tasks.close_soon()
-            self._client.close()
+            self._hang_up()
 
     async def aclose(self) -> None:
         """Do what `close` does; those of this event loop have been closed on return."""
