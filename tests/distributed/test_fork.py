@@ -81,6 +81,31 @@ with lock as lease:
     )
 
 
+def test_in_the_body_while_the_child_has_one_of_its_own() -> None:
+    run(
+        SHARED
+        + """
+backend = Memory()
+lock = ThreadDistributedLock("orders", backend)
+
+def child():
+    backend.store.delete("orders")
+    mine = lock.acquire()
+    try:
+        lock.__exit__(None, None, None)
+    except RuntimeError:
+        mine.ensure_held()
+        lock.release()
+    else:
+        raise AssertionError("the parent's block has released the lease of the child")
+
+with lock as lease:
+    in_child(child)
+    lease.ensure_held()
+"""
+    )
+
+
 def test_held_and_waited_for_by_tasks_of_the_parent() -> None:
     run(
         SHARED

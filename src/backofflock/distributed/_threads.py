@@ -86,7 +86,7 @@ class ThreadDistributedLock(DistributedFace):
         traceback: TracebackType | None,
     ) -> None:
         holding = self._holding
-        if holding is None:  # in a forked child that has released one of its own since
+        if holding is None or not holding.in_body:  # in a forked child that has had its own since
             raise self._unheld()
         if self._release(holding) or goes_first(exc_value):
             return
