@@ -27,7 +27,7 @@ def assert_unseen(error: BaseException | None) -> None:
 @pytest.mark.parametrize(("scheme", "head", "end"), list(product(SCHEMES, HEADS, ENDS)))
 def test_a_password_that_ends_the_authority(scheme: str, head: str, end: str) -> None:
     password = f"{head}{end}shadow"
-    for tail in ("", "/7", ":1/7", "/7?timeout=1", "/shadow?user=shadow@x"):
+    for tail in ("", "/7", ":1/7", "/7?timeout=1", "/shadow?user=shadow@x", "/7?shadow@x"):
         with pytest.raises(ValueError, match="written as %") as caught:
             connect(f"{scheme}://user:{password}@server{tail}")
         assert_unseen(caught.value)
@@ -40,6 +40,14 @@ def test_a_socket_has_no_authority_and_may_have_a_password() -> None:
     assert_unseen(caught.value)
     shown = str(connect("postgresql:///jobs?host=/run/x&user=me@tenant&password=shadow"))
     assert shown == "postgresql://me%40tenant@%2Frun%2Fx/jobs"
+    assert str(connect("unix://me@/run/redis@6379.sock")) == "unix:///run/redis@6379.sock?db=0"
+
+
+def test_options_may_have_an_at_sign() -> None:
+    backend = connect("redis://cache:6379/0?password=p@ss&prefix=app@prod:")
+    assert str(backend) == "redis://cache:6379/0"
+    shown = str(connect("postgresql://srv.example/jobs?user=admin@srv&sslmode=require"))
+    assert shown == "postgresql://admin%40srv@srv.example/jobs"
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)

@@ -227,7 +227,7 @@ def test_a_command_that_fails_to_start_gives_the_lock_back(tmp_path: Path) -> No
     script.write_text("#!/no/such/interpreter\n", encoding="utf-8")
     status, out, err = run(tmp_path, command=[str(script)])
     assert (status, out) == (127, "")
-    assert "what its first line says it is run by is not there" in err
+    assert "what is to run it, by its first line say, is not there" in err
     assert is_free(tmp_path)
 
 

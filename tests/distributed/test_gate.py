@@ -16,7 +16,7 @@ from itertools import groupby, pairwise
 import anyio
 import pytest
 
-from backofflock import leases
+from backofflock import WaitDetails, leases
 from backofflock.distributed import DistributedLock, ThreadDistributedLock, _gate, _policy
 from backofflock.distributed._gate import Gate, gate_of
 from backofflock.distributed._policy import Nap
@@ -229,6 +229,22 @@ def test_it_cedes_for_longer_once_others_were_met(clock: Clock) -> None:
     assert max(pass_and_leave(gate, clock, 0.01) for _ in range(150)) == CEDED_TO_OTHERS
     clock.now += REMEMBERED
     assert max(pass_and_leave(gate, clock, 0.01) for _ in range(150)) == CEDED
+
+
+class Job:
+    def note(self, _details: WaitDetails) -> None:
+        """Hear of a wait."""
+
+
+def test_a_gate_keeps_nothing_of_a_lock_that_is_gone() -> None:
+    backend, job = Memory(), Job()
+    kept = ThreadDistributedLock("orders", backend)
+    with ThreadDistributedLock("orders", backend, on_wait=job.note):
+        assert kept._gate.pursuit is not None
+    alive = weakref.ref(job)
+    del job
+    gc.collect()
+    assert alive() is None
 
 
 def test_what_was_not_ceded_is_owed_by_the_next(clock: Clock) -> None:

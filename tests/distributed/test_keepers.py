@@ -7,9 +7,10 @@ import gc
 import logging
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextvars import ContextVar
 from math import inf
+from typing import Any, cast
 
 import anyio
 import pytest
@@ -414,6 +415,44 @@ def test_an_interrupt_in_a_renewal_leaves_a_body_that_is_cancelled_at_the_deadli
     finally:
         loop.close()
     assert 0.0 <= ended[0] < 5.0
+
+
+def test_a_task_factory_that_knows_of_no_contexts() -> None:
+    def factory(
+        loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, Any], name: str | None = None
+    ) -> asyncio.Task[Any]:
+        return asyncio.Task(coro, loop=loop, name=name)
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_task_factory(cast("Any", factory))
+        backend = AsyncMemory()
+        async with DistributedLock("orders", backend, ttl=0.5) as lease:
+            await until(lambda: backend.store.requests["renew"] >= 2)
+            lease.ensure_held()
+
+    run("asyncio", main)
+
+
+def test_a_release_while_no_thread_can_be_started_is_no_loss(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    lock = ThreadDistributedLock("orders", Memory(), ttl=0.4)
+    start, refused = threading.Thread.start, threading.Event()
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name != "lease of orders":
+            start(thread)
+            return
+        if not refused.is_set():
+            lock.release()
+            refused.set()
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    lock.acquire()
+    assert refused.wait(10.0)
+    memory.until(lambda: "no thread to renew it" in caplog.text)
+    assert "was lost" not in caplog.text
 
 
 def test_a_renewal_has_the_context_of_its_own_task() -> None:

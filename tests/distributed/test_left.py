@@ -12,6 +12,7 @@ import pytest
 import trio
 
 from backofflock import DistributedLock, LeaseLost, ThreadDistributedLock
+from backofflock._hosts import ThreadWaiter
 from backofflock.leases import Lease
 
 from .hosts import on_each_host, run, until
@@ -231,6 +232,32 @@ def test_a_loop_that_was_closed_as_it_asked_where_nobody_waits() -> None:
 
     run("asyncio", take)
     assert asked <= set(backend.store.released)
+
+
+def test_of_two_that_find_a_lease_without_a_loop_one_releases_it_and_none_the_next() -> None:
+    backend = Memory(blocking=False)
+    backend.store.granted_ttl = inf
+    lock, next_lock = DistributedLock("orders", backend), ThreadDistributedLock("orders", backend)
+    leases: list[Lease] = []
+
+    async def forget() -> None:
+        leases.append(await lock.acquire())
+
+    asyncio.run(forget())
+    gate, waiter = lock._gate, ThreadWaiter(0.0)
+    is_gone = gate.is_orphan
+
+    def meanwhile() -> bool:
+        gate.is_orphan = is_gone
+        gate._look_for_orphans(waiter, 0.0)
+        leases.append(next_lock.acquire())
+        return True
+
+    gate.is_orphan = meanwhile
+    gate._look_for_orphans(waiter, 0.0)
+    assert backend.store.holder("orders") == leases[1].token != leases[0].token
+    leases[1].ensure_held()
+    next_lock.release()
 
 
 def test_on_trio_the_gate_stays_shut_until_the_release_is_answered() -> None:

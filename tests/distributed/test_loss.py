@@ -406,6 +406,28 @@ def test_after_a_loss_the_next_of_the_process_waits_for_the_body(host: str) -> N
 
 
 @on_each_host
+def test_an_outage_that_nobody_waited_through_is_forgotten(host: str) -> None:
+    async def main() -> None:
+        backend = AsyncMemory()
+        lock = DistributedLock("orders", backend)
+        backend.trouble("try_acquire", unavailable="once", times=1)
+        backend.trouble("try_acquire", before=inf)
+        with pytest.raises(AcquireTimeout) as caught:
+            await lock.acquire(max_attempts=1)
+        assert isinstance(caught.value.__cause__, BackendUnavailable)
+        assert lock._gate.failure is None
+        async with anyio.create_task_group() as group:
+            group.start_soon(lock.acquire)
+            await until(lambda: backend.under_way["try_acquire"])
+            with pytest.raises(AcquireTimeout) as caught:
+                await lock.acquire(timeout=0)
+            assert caught.value.__cause__ is None
+            group.cancel_scope.cancel()
+
+    run(host, main)
+
+
+@on_each_host
 def test_who_gives_up_behind_a_holder_that_cannot_renew_says_why(host: str) -> None:
     async def main() -> None:
         backend = AsyncMemory()

@@ -189,9 +189,14 @@ class EtcdBackend(ClosingInTasks):
         if self._given_async is not None:
             raise TypeError(f"{self} has a client for tasks only; threads need an httpx.Client")
         with self._mutex:
-            if self._opened is None or self._opened.pid != os.getpid():
-                self._opened = _Opened(self)
-            return self._opened.used()
+            while True:
+                opened = self._opened
+                if opened is None or opened.pid != os.getpid():
+                    opened = self._opened = _Opened(self)
+                opened.users.append(None)  # before the look: `end` does it in reverse
+                if not opened.is_over:
+                    return opened
+                opened.users.pop()
 
     def close(self) -> None:
         """Close the connections of threads, in use ones after that. Later calls open new ones."""
@@ -269,26 +274,22 @@ class _Opened:
         self.pid = os.getpid()
         self.client = httpx.Client(**backend._settings)
         self._close = finalize(backend, _close, self.client, self.pid)
-        self._users: deque[None] = deque()
-        self._is_over = False
-
-    def used(self) -> Self:
-        """Count one who is about to use it, in a ``with`` statement."""
-        self._users.append(None)
-        return self
+        self.users: deque[None] = deque()
+        """One for each that is about to use it, in a ``with`` statement, or does."""
+        self.is_over = False
 
     def __enter__(self) -> httpx.Client:
         return self.client
 
     def __exit__(self, *_: object) -> None:
-        self._users.pop()
-        if self._is_over and not self._users:
+        self.users.pop()
+        if self.is_over and not self.users:
             self._close()
 
     def end(self) -> None:
         """Close it, or have the last one that uses it do so."""
-        self._is_over = True  # before the look: whoever leaves does it in reverse
-        if not self._users:
+        self.is_over = True  # before the look: whoever leaves does it in reverse
+        if not self.users:
             self._close()
 
 

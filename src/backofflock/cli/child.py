@@ -160,7 +160,7 @@ def _started(
     except FileNotFoundError:
         if shutil.which(command[0]) is None:
             raise NotRunnable.missing(command[0]) from None
-        reason = "what its first line says it is run by is not there"
+        reason = "what is to run it, by its first line say, is not there"
         raise NotRunnable(f"cannot run {command[0]!r}: {reason}", 127) from None
     except OSError as error:
         reason = "it is no program, and has no line with #!" if error.errno == errno.ENOEXEC else ""

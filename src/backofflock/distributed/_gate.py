@@ -49,6 +49,7 @@ class Gate(ThreadBackoffLock):
         "heirloom",
         "holder",
         "is_orphan",
+        "last_failure",
         "lease",
         "pursuit",
         "ticket",
@@ -65,7 +66,9 @@ class Gate(ThreadBackoffLock):
         self.lease: Lease | None = None
         """What it holds, once it does."""
         self.pursuit: Pursuit | None = None
-        """What asks, or has asked last, for the lock."""
+        """What asks, or has asked, for it."""
+        self.last_failure: BackendUnavailable | None = None
+        """What became of the last request of the one before, for those who waited behind it."""
         self.heirloom: Lease | None = None
         """What the one before has left, until somebody has made it his or has given it back."""
         self.is_orphan: Callable[[], bool] | None = None
@@ -80,7 +83,7 @@ class Gate(ThreadBackoffLock):
         """What became of the last request of this process, if it was not answered."""
         if self.lease is not None:
             return self.lease.lost.failure
-        return None if self.pursuit is None else self.pursuit.failure
+        return self.last_failure if self.pursuit is None else self.pursuit.failure
 
     def passed(self, holder: object) -> float:
         """Note who has passed; return the seconds to leave the lock to other processes first."""
@@ -108,8 +111,10 @@ class Gate(ThreadBackoffLock):
             # Who never had the lock does not leave it: it has been free since the one before.
             had_it = self.lease is not None or self.heirloom is not None
             left = clock() if had_it else turns.left
+            failure = self.failure if self._queue else None
             # No call from here to the end of the append: so no signal comes in between.
-            self.ticket = self.holder = self.lease = self.is_orphan = None
+            self.ticket = self.holder = self.lease = self.is_orphan = self.pursuit = None
+            self.last_failure = failure
             self.heirloom, turns.left, self._owner = heirloom, left, None
             self._key.append(KEY)
         if self._queue:
@@ -161,6 +166,9 @@ class Gate(ThreadBackoffLock):
         asked, and may have been granted the lock since, has it for its ttl at the most.
         """
         ticket, lease, is_orphan, holder = self.ticket, self.lease, self.is_orphan, self.holder
+        left_over = lease, self.heirloom, self.pursuit
+        if self.ticket != ticket:
+            return  # that is not all of one holder
         if ticket is None or holder is None or isinstance(holder, threading.Thread):
             return
         if lease is None:
@@ -173,20 +181,15 @@ class Gate(ThreadBackoffLock):
             if waits:
                 return
             lease.lost.end("the event loop of its holder is gone")
-        if not waits:
-            self._release_all()
-        if self.leave(ticket):
-            self.forsaken.append(holder)
-
-    def _release_all(self) -> None:
-        """Tell the backend that whatever this process may have of the lock is over."""
-        for known in (self.lease, self.heirloom, self.pursuit):
-            if known is None:
+        for known in left_over:
+            if known is None or waits:
                 continue
             try:
                 self.backend.release(known.name, known.token)
             except BackoffLockError as error:
                 logger.warning("lock %r: %s", known.name, error)
+        if self.leave(ticket):
+            self.forsaken.append(holder)
 
     def _refuse_to_stall(self, stacklevel: int) -> None:
         """Leave it to the face, which has said so already."""
@@ -195,7 +198,7 @@ class Gate(ThreadBackoffLock):
         if self.lease is not None:
             self.lease.lost.end_in_child()
         self.ticket = self.holder = self.lease = self.is_orphan = self.heirloom = None
-        self.pursuit = None
+        self.pursuit = self.last_failure = None
         super()._at_fork_reinit()
 
 

@@ -92,7 +92,8 @@ class AsyncioKeeper(_TaskKeeper):
 
     def _begin(self) -> None:
         name = f"lease of {self._lease.name}"
-        self._task = self._loop.create_task(self._run(), name=name, context=self._context)
+        # Task factories need not know of contexts.
+        self._task = self._context.run(self._loop.create_task, self._run(), name=name)
         self._task.add_done_callback(self._has_ended)
 
     def _has_ended(self, task: asyncio.Task[None]) -> None:
@@ -169,7 +170,8 @@ class ThreadKeeper:
 
     def _begin(self) -> None:
         lost, work = self._lease.lost, self._run
-        if lost.is_set():
+        is_over = lost.is_set()
+        if is_over:
             if not lost.end(lost.reason):
                 return  # the acquire was interrupted
             work = partial(_tell, self._lease)
@@ -180,8 +182,8 @@ class ThreadKeeper:
         try:
             threading.Thread(target=work, name=name, daemon=True).start()
         except RuntimeError as error:  # the system has no more threads to give just now
-            if lost.is_set():
-                _tell(self._lease)
+            if is_over:
+                work()
                 return
             logger.warning("lock %r: no thread to renew it (%s)", self._lease.name, error)
             again = monotonic() + min(self._lease.remaining(), self._lease.ttl / 20, AGAIN)

@@ -101,7 +101,8 @@ class Pursuit:
             yield Nap(NAPS.slept(max(0.0, min(self.cede, left))))
             if self.cede > left:  # so long the lock is left to others, whoever is in a hurry here
                 waited = clock() - self.since
-                raise AcquireTimeout(self.name, 0, waited, f"timeout={self.limits[0]}")
+                error = AcquireTimeout(self.name, 0, waited, f"timeout={self.limits[0]}")
+                raise error from self.failure
         while True:
             self.attempt += 1
             asked = clock()

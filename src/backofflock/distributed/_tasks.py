@@ -130,9 +130,10 @@ class DistributedLock(DistributedFace):
         """Wait for the lock, and return the lease.
 
         `timeout` (seconds or a timedelta) and `max_attempts` stand in for the constructor's; a
-        timeout of 0 is one try. Raises `AcquireTimeout` at a limit, `BackendRefused` where asking
-        again is of no use, and RuntimeError if this task has the lock already. Cancelled here,
-        nothing is held.
+        timeout of 0 is one try, or none while this process, after a second of holding it again and
+        again, leaves it to others. Raises `AcquireTimeout` at a limit, `BackendRefused` where
+        asking again is of no use, and RuntimeError if this task has the lock already.
+        Cancelled here, nothing is held.
         """
         return (await self._take(self._limits(timeout, max_attempts))).lease
 
