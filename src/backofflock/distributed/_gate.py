@@ -81,9 +81,10 @@ class Gate(ThreadBackoffLock):
     @property
     def failure(self) -> BackendUnavailable | None:
         """What became of the last request of this process, if it was not answered."""
-        if self.lease is not None:
-            return self.lease.lost.failure
-        return self.last_failure if self.pursuit is None else self.pursuit.failure
+        lease, pursuit = self.lease, self.pursuit  # others may leave meanwhile
+        if lease is not None:
+            return lease.lost.failure
+        return self.last_failure if pursuit is None else pursuit.failure
 
     def passed(self, holder: object) -> float:
         """Note who has passed; return the seconds to leave the lock to other processes first."""
