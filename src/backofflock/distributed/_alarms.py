@@ -173,7 +173,8 @@ class ThreadAlarms(_Alarms):
             except IndexError:
                 return found
             found = True
-            if alarm.act is not None:
+            # One that is cancelled stands for those to come, which need not wake the thread then.
+            if alarm.act is not None or not self._heap:
                 self._add(when, alarm)
 
 
