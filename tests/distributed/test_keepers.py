@@ -326,7 +326,7 @@ def test_leases_are_freed_without_the_collector() -> None:
 
 def test_a_thread_that_can_be_started_later_renews(monkeypatch: pytest.MonkeyPatch) -> None:
     backend, refused = Memory(), list[str]()
-    lock = ThreadDistributedLock("orders", backend, ttl=1.0)
+    lock = ThreadDistributedLock("orders", backend, ttl=4.0)
     start = threading.Thread.start
 
     def refuse(thread: threading.Thread) -> None:
@@ -383,13 +383,14 @@ def test_a_log_that_fails_does_not_keep_a_loss_from_the_body(
 
 
 def test_a_log_that_is_slow_holds_up_no_renewal_of_others(broken_log: BrokenLog) -> None:
-    broken_log.seconds = 2.0
+    broken_log.seconds = 4.0
     backend = Memory()
     lost = ThreadDistributedLock("bills", backend, ttl=0.1, renewal=False).acquire()
-    with ThreadDistributedLock("orders", backend, ttl=1.0) as lease:
+    with ThreadDistributedLock("orders", backend, ttl=3.0) as lease:
         memory.until(lost.lost.is_set)
-        memory.until(lambda: backend.store.requests["renew"] >= 3)
+        memory.until(lambda: backend.store.requests["renew"] >= 2)
         lease.ensure_held()
+    memory.until(lambda: not renewers())
 
 
 def test_an_interrupt_in_a_renewal_leaves_a_body_that_is_cancelled_at_the_deadline() -> None:
@@ -426,7 +427,7 @@ def test_a_task_factory_that_knows_of_no_contexts() -> None:
     async def main() -> None:
         asyncio.get_running_loop().set_task_factory(cast("Any", factory))
         backend = AsyncMemory()
-        async with DistributedLock("orders", backend, ttl=0.5) as lease:
+        async with DistributedLock("orders", backend, ttl=3.0) as lease:
             await until(lambda: backend.store.requests["renew"] >= 2)
             lease.ensure_held()
 
@@ -469,7 +470,7 @@ def test_a_renewal_has_the_context_of_its_own_task() -> None:
 
         async def use(name: str, seen_before: int) -> None:
             request.set(name)
-            async with DistributedLock(name, backend, ttl=0.5):
+            async with DistributedLock(name, backend, ttl=3.0):
                 await until(lambda: len(seen) >= seen_before)
 
         await asyncio.create_task(use("one that arms the timer of the loop", 0))
