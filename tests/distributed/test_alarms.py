@@ -170,6 +170,29 @@ def test_one_that_fails_is_told_to_the_loop_and_harms_no_other() -> None:
     run(main)
 
 
+def test_an_interrupt_as_alarms_ring_loses_none() -> None:
+    async def main() -> None:
+        loop, called = asyncio.get_running_loop(), list[int]()
+        alarms = alarms_of(loop)
+        for n in range(3):
+            alarms.call_later(0.0, partial(called.append, n))
+        alarms.call_later(SOON, partial(called.append, 3))
+        call_soon, calls = loop.call_soon, list[object]()
+
+        def interrupted(act: Callable[..., object], *rest: Any, **options: Any) -> asyncio.Handle:
+            calls.append(act)
+            if len(calls) == 2:
+                raise KeyboardInterrupt
+            return call_soon(act, *rest, **options)
+
+        with patch.object(loop, "call_soon", interrupted), pytest.raises(KeyboardInterrupt):
+            alarms._ring()
+        await rung(called, 4)
+        assert called == [0, 1, 2, 3], "each once"
+
+    run(main)
+
+
 def test_one_without_end_arms_no_timer() -> None:
     async def main() -> None:
         alarms, before = alarms_of(asyncio.get_running_loop()), timers()
