@@ -24,7 +24,7 @@ from ..leases import AsyncBackend, Busy, Grant
 from ._closing import ClosingInTasks
 from ._etcd_calls import Calls
 from ._etcd_gateway import Cluster, Response, Steps, Unanswered
-from ._tls import is_refusal
+from ._tls import is_refusal, refuse_missing
 from ._urls import ends_in_password
 
 __all__ = ["EtcdBackend"]
@@ -411,9 +411,7 @@ def _context(
         return verify
     if not encrypts:
         return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # nothing is loaded for what is not used
-    for path in (verify, *((cert,) if isinstance(cert, str) else cert or ())):
-        if isinstance(path, str):
-            open(path, "rb").close()  # what ssl says of a file that is not there does not name it
+    refuse_missing(verify, *((cert,) if isinstance(cert, str) else cert or ()))
     context = ssl.create_default_context(cafile=verify if isinstance(verify, str) else None)
     if verify is False:
         context.check_hostname = False

@@ -334,9 +334,6 @@ class PostgresBackend(Closing):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self}>"
 
-    def _after_fork(self) -> None:
-        self._begin()  # the sessions have been disowned
-
 
 class _InTasks:
     """The three calls as coroutines, for tasks of asyncio."""
@@ -375,7 +372,7 @@ _backends: WeakSet[PostgresBackend] = WeakSet()
 
 def _after_fork() -> None:
     for backend in list(_backends):
-        backend._after_fork()
+        backend._begin()  # its sessions have been disowned, see _libpq.py
 
 
 if hasattr(os, "register_at_fork"):

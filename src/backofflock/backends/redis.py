@@ -40,6 +40,7 @@ from ._redis_scripts import (
 from ._redis_site import FAILURES, FOR, FRESH, Site, described, ends_connections, parsed
 from ._redis_tasks import RedisInTasks
 from ._spin import came_from_nearby, spin
+from ._tls import refuse_missing
 
 __all__ = ["RedisBackend"]
 
@@ -137,8 +138,7 @@ class RedisBackend(ClosingInTasks):
         settings.setdefault("retry", Retry(NoBackoff(), 0))
         if "path" not in settings:
             settings.setdefault("socket_connect_timeout", settings["socket_timeout"])
-        for path in filter(None, map(settings.get, _TLS_FILES)):
-            open(path, "rb").close()
+        refuse_missing(*map(settings.get, _TLS_FILES))
         limit = settings.pop("max_connections", None)
         # Threads need no limit: each has one connection at a time.
         pool: Any = redis.ConnectionPool(max_connections=limit or 2**31, **settings)

@@ -82,10 +82,8 @@ def _backend(url: str | None) -> Backend:
         raise BadValue(f"--backend, or {_BACKEND}, is empty: leave it out for files of this user")
     try:
         return connect(url)
-    except (ValueError, TypeError, OSError) as error:
+    except (ValueError, TypeError, OSError, ModuleNotFoundError) as error:
         raise BadValue(f"--backend: {error}") from None
-    except ModuleNotFoundError as error:
-        raise BadValue(f"--backend: {error}") from error
 
 
 def _command(name: str, words: Sequence[str]) -> list[str]:
