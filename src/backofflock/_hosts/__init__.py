@@ -110,9 +110,15 @@ def has_ended(task: Task) -> bool:
 
 
 def in_event_loop() -> bool:
-    """Return whether this thread is running an event loop, which blocking it would stall."""
-    trio = sys.modules.get("trio")
-    return _get_running_loop() is not None or (trio is not None and trio.lowlevel.in_trio_run())
+    """Return whether this thread is running an event loop, which blocking it would stall.
+
+    Of trio's it asks sniffio, whom trio tells as long as it runs: trio itself would look for what
+    is not there, and fail, in each thread that waits.
+    """
+    if _get_running_loop() is not None:
+        return True
+    library = getattr(sys.modules.get("sniffio"), "thread_local", None)
+    return getattr(library, "name", None) == "trio"
 
 
 def in_loop_of(task: Task) -> bool:
