@@ -92,7 +92,7 @@ def test_a_delay_that_cannot_be_slept_is_refused_and_the_waiter_leaves(delay: fl
 
 def test_naps_are_proportional_to_the_distance_from_the_front() -> None:
     world = taken()
-    policies = [world.contend(world.waiter()) for _ in range(4)]
+    policies = [world.contend(world.waiter(), steps=True) for _ in range(4)]
     assert [next(policy) for policy in policies] == [1.0, 2.0, 3.0, 4.0]
     policies[0].close()
     world.clock.now += 2.0
@@ -159,12 +159,20 @@ def test_a_waiter_that_leaves_with_the_key_free_wakes_the_next() -> None:
     assert world.machine.cancellations == 1
 
 
-def test_a_waiter_that_leaves_a_taken_lock_wakes_nobody() -> None:
+def test_a_waiter_that_leaves_a_taken_lock_wakes_nobody_but_one_that_rests_behind_it() -> None:
     world = taken()
-    first, second = world.waiter(), world.waiter()
-    policies = [world.napping(first), world.napping(second)]
+    waiters = [world.waiter() for _ in range(3)]
+    policies = [world.napping(waiter) for waiter in waiters]
     policies[0].close()
-    assert second.wakeups == 0
+    assert [waiter.wakeups for waiter in waiters] == [0, 1, 0]
+    assert not acquires(policies[1])  # it tries in the place of the first
+    policies[1].close()
+    assert [waiter.wakeups for waiter in waiters] == [0, 1, 1]
+    assert not acquires(policies[2])
+    last = world.napping(world.waiter())
+    last.close()  # it rested
+    assert [waiter.wakeups for waiter in waiters] == [0, 1, 1]
+    assert world.machine.wakeups == 0  # of releases
 
 
 def test_a_waiter_whose_loop_is_closed_is_dropped_and_the_next_is_woken_at_once() -> None:

@@ -24,10 +24,10 @@ from backofflock._contention import GRACE, Contention
 from backofflock._hosts import ThreadWaiter, has_ended, running_task
 from backofflock._hosts._asyncio import AsyncioWaiter
 from backofflock._key import KEY
-from backofflock._waiter import NEVER, Pledge
+from backofflock._waiter import NEVER, REST, Pledge
 
 from .test_hosts import until, waiting
-from .virtual import VirtualWaiter, World, acquires
+from .virtual import World, acquires, taken
 
 Lock = BackoffLock | ThreadBackoffLock
 FACES = pytest.mark.parametrize("face", [BackoffLock, ThreadBackoffLock])
@@ -217,40 +217,31 @@ def test_a_nap_of_trio_that_was_cancelled_can_be_woken_to_no_effect() -> None:
 # -- who tries, and in whose place -----------------------------------------------------------------
 
 
-class Passing(VirtualWaiter):
-    """A waiter that notes when it is to have another try in its place."""
-
-    passed_on = 0
-
-    def pass_on(self) -> None:
-        self.passed_on += 1
-
-
 def test_one_that_gives_up_has_another_try_in_its_place() -> None:
     for free in (False, True):
         world, pledge = World(), Pledge()
         assert world.take()
-        waiters = [Passing(world.clock, f"waiter {n}", 0.0, pledge) for n in range(3)]
+        waiters = [world.waiter(pledge=pledge) for _ in range(3)]
         policies = [world.contend(waiter) for waiter in waiters]
         assert [next(policy) for policy in policies] == [1.0, NEVER, NEVER]
         policies[1].close()  # it made no tries, so there are none to pass on
+        assert [waiter.wakeups for waiter in waiters] == [0, 0, 0]
         if free:
             world.release()
         policies[0].close()
         # With the key free, the next is woken and needs no more.
-        assert [waiter.passed_on for waiter in waiters] == [0 if free else 1, 0, 0]
-        assert waiters[2].wakeups == (1 if free else 0)
+        assert waiters[2].wakeups == 1
+        assert world.machine.wakeups == (2 if free else 0)
 
 
-def test_one_behind_a_stranger_does_not_rest_because_of_one_that_left() -> None:
-    world, pledge = World(), Pledge()
-    assert world.take()
-    stranger = world.contend(world.waiter())
-    assert next(stranger) == 1.0
-    policy = world.contend(world.waiter(pledge=pledge))
-    assert next(policy) == 2.0
-    policy.close()
-    assert next(world.contend(world.waiter(pledge=pledge))) == 2.0
+def test_one_whose_loop_is_closed_tries_in_nobodys_place() -> None:
+    world = taken()
+    waiters = [world.waiter() for _ in range(3)]
+    policies = [world.napping(waiter) for waiter in waiters]
+    waiters[1].dead = True
+    policies[0].close()
+    assert waiters[2].wakeups == 1
+    assert list(world.machine.queue) == [waiters[2]]
 
 
 def test_one_that_finds_the_key_reserved_for_a_late_waiter_wakes_the_next() -> None:
@@ -258,7 +249,7 @@ def test_one_that_finds_the_key_reserved_for_a_late_waiter_wakes_the_next() -> N
     assert world.take()
     late, second = world.waiter(), world.waiter()
     policies = [world.contend(late), world.contend(second)]
-    assert [next(policy) for policy in policies] == [1.0, 2.0]
+    assert [next(policy) for policy in policies] == [1.0, 2 * REST]
     world.release()
     world.clock.now += GRACE * 1.01
     assert not world.take()
@@ -268,7 +259,7 @@ def test_one_that_finds_the_key_reserved_for_a_late_waiter_wakes_the_next() -> N
 def test_when_the_first_task_gives_up_the_next_tries_on_and_needs_no_watch(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("backofflock._hosts._asyncio.WATCH", 60.0)
+    monkeypatch.setattr("backofflock._hosts._asyncio.REST", 60.0)
 
     async def main() -> None:
         lock = BackoffLock(Constant(0.001))

@@ -1,4 +1,4 @@
-"""Waiters at rest: one that shares the pledge of another before it leaves the tries to that one."""
+"""Waiters at rest: one that joins behind another leaves the tries to it."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ from backofflock import (
     WaitDetails,
 )
 from backofflock._contention import GRACE
-from backofflock._hosts._asyncio import WATCH, AsyncioWaiter
-from backofflock._waiter import NEVER, Pledge
+from backofflock._hosts._asyncio import AsyncioWaiter
+from backofflock._waiter import NEVER, REST, Pledge
+from backofflock.testing import no_backoff
 
-from .virtual import VirtualWaiter, World, acquires
+from .virtual import VirtualWaiter, World, acquires, taken
 
 Policy = Generator[float, None, None]
 
@@ -51,19 +52,29 @@ def test_the_first_naps_by_the_schedule_and_the_others_rest() -> None:
     assert [loop.join()[1] for _ in range(3)] == [1.0, NEVER, NEVER]
 
 
-def test_one_behind_another_loop_or_thread_does_not_rest() -> None:
+def test_one_behind_another_loop_or_thread_rests_too() -> None:
     loop = Loop()
     thread = loop.world.contend(loop.world.waiter())
     assert next(thread) == 1.0
-    assert [loop.join()[1] for _ in range(2)] == [2.0, NEVER]
+    assert [loop.join()[1] for _ in range(2)] == [NEVER, NEVER]
 
 
-def test_one_rests_behind_its_own_loop_whoever_stands_between() -> None:
-    loop = Loop()
-    _, nap = loop.join()
-    thread = loop.world.contend(loop.world.waiter())
-    assert (nap, next(thread)) == (1.0, 2.0)
-    assert loop.join()[1] == NEVER
+def test_one_that_nobody_looks_after_rests_for_its_place_in_the_queue() -> None:
+    world = taken()
+    waiters = [world.waiter() for _ in range(4)]
+    policies = [world.contend(waiter) for waiter in waiters]
+    rests = [2 * REST, 3 * REST, 4 * REST]
+    assert [next(policy) for policy in policies] == [1.0, *rests]
+    promises = [waiter.pledge.promise - world.clock.now for waiter in waiters]
+    assert promises == pytest.approx([1.0, *rests])
+
+
+def test_one_that_nobody_looks_after_rests_for_no_longer_than_its_time_limit() -> None:
+    world = taken()
+    first, second = world.waiter(), world.waiter()
+    policies = [world.contend(first), world.contend(second, timeout=REST)]
+    assert [next(policy) for policy in policies] == [1.0, pytest.approx(REST)]
+    assert second.pledge.promise == pytest.approx(world.clock.now + REST)
 
 
 def test_one_that_rests_is_woken_in_its_turn() -> None:
@@ -108,6 +119,7 @@ def ignore(details: WaitDetails) -> None:
 @pytest.mark.parametrize(
     ("options", "limits"),
     [
+        pytest.param({}, {"steps": True}, id="its-own-code-naps"),
         pytest.param({}, {"max_attempts": 5}, id="its-tries-are-counted"),
         pytest.param({}, {"observe": ignore}, id="somebody-watches"),
         pytest.param({"gives_up": True}, {}, id="its-schedule-may-end"),
@@ -120,13 +132,18 @@ def test_who_does_not_rest(options: dict[str, Any], limits: dict[str, Any]) -> N
     assert all(loop.join(**limits)[1] < NEVER for _ in range(3))
 
 
-def test_one_joins_after_the_last_has_given_up_and_tries_for_itself() -> None:
+def test_who_joins_after_all_have_given_up_tries_for_itself() -> None:
     loop = Loop()
     policy, _ = loop.join()
-    thread = loop.world.contend(loop.world.waiter())
-    next(thread)
     policy.close()
-    assert loop.join()[1] < NEVER
+    assert loop.join()[1] == 1.0
+
+
+def test_nobody_rests_while_a_test_skips_the_naps() -> None:
+    with no_backoff():
+        world = taken()
+        policies = [world.contend(world.waiter()) for _ in range(3)]
+        assert [next(policy) for policy in policies] == [0.0, 0.0, 0.0]
 
 
 def test_a_late_loop_is_late_for_all_that_rest_on_it() -> None:
@@ -230,7 +247,7 @@ def test_a_lost_wake_up_of_one_that_rests_is_made_up_for_by_the_alarm(
             await asyncio.gather(*rest)
         return time.monotonic() - began
 
-    assert asyncio.run(main()) < 2 * WATCH + 0.5
+    assert asyncio.run(main()) < 2 * REST + 0.5
 
 
 def test_the_alarm_leaves_a_queue_alone_that_moves() -> None:
@@ -264,7 +281,7 @@ def test_a_loop_with_a_single_waiter_is_not_watched_beside_its_naps() -> None:
             assert alarm._timer.when() > time.monotonic() + 20.0
             behind = asyncio.create_task(enter(lock))
             await until(lambda: lock.statistics().tasks_waiting == 2)
-            assert alarm._timer.when() <= time.monotonic() + WATCH
+            assert alarm._timer.when() <= time.monotonic() + REST
         await asyncio.gather(task, behind)
 
     asyncio.run(main())

@@ -27,6 +27,7 @@ class VirtualWaiter(Waiter):
         self, clock: Clock, name: str, window: float = 0.0, pledge: Pledge | None = None
     ) -> None:
         self.window = window
+        self.is_watched = pledge is not None
         self.pledge = Pledge() if pledge is None else pledge
         self._clock = clock
         self._name = name
@@ -108,10 +109,11 @@ class World:
         timeout: float | None = None,
         max_attempts: int | None = None,
         observe: Observer | None = None,
+        steps: bool = False,
     ) -> Generator[float, None, None]:
         if delays is not None:
             self.machine.schedule = Scripted(delays, gives_up=True)
-        return self.machine.contend(waiter, (timeout, max_attempts), observe)
+        return self.machine.contend(waiter, (timeout, max_attempts), observe, steps=steps)
 
     def napping(self, waiter: VirtualWaiter | None = None) -> Generator[float, None, None]:
         """Return the wait of one that has tried in vain, and naps."""

@@ -11,6 +11,7 @@ from ._hosts import (
     Task,
     TaskWaiter,
     ThreadWaiter,
+    in_event_loop,
     running_asyncio_task,
     trio_checkpoint,
 )
@@ -140,7 +141,9 @@ class Attempts:
     def _join(self, waiter: TaskWaiter | ThreadWaiter) -> None:
         face = self._face
         self._waiter = waiter
-        self._policy = face._contention.contend(waiter, self._limits, observer(face._on_wait))
+        self._policy = face._contention.contend(
+            waiter, self._limits, observer(face._on_wait), steps=True
+        )
 
     def _retry(self, owner: Task | None) -> None:
         """Let the policy try: note in the attempt the delay to sleep, or that it acquired."""
@@ -183,7 +186,8 @@ class ThreadAttempts(Attempts):
         if self._policy is None:
             face = self._face
             if not self._first_try(None, face._thread_window):
-                face._refuse_to_stall(stacklevel=3)
+                if in_event_loop():
+                    face._refuse_to_stall(stacklevel=3)
                 self._join(ThreadWaiter(face._thread_window))
                 self._retry(None)
             return self._attempt

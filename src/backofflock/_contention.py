@@ -13,8 +13,9 @@ What holds, always:
   is no mutex. So a signal handler or finalizer may use the lock in the middle of anything here.
 - A waiter stands in the queue from its joining until it has the key or leaves, in order of arrival.
 - Nothing is handed to a waiter: one that is cancelled or dies has nothing to lose or give back.
-- Of the waiters that share a pledge, the first in the queue tries again and again; those behind it
-  may rest, for they are as alive as it is and their turn comes after its own.
+- The first in the queue tries again and again. Who joins behind another may rest until its turn: it
+  is woken by whoever leaves the key free, and by one before it that gives up. Should that be lost,
+  its rest ends by itself.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from typing import ClassVar, TypeAlias
 
 from ._key import KEY, Key
 from ._naps import NAPS
-from ._waiter import NEVER, Waiter
+from ._waiter import NEVER, REST, Waiter
 from .errors import AcquireTimeout
 from .records import WaitDetails
 from .schedules import LONGEST, Rng, Schedule
@@ -186,27 +187,28 @@ class Contention:
             self._drop(waiter)  # its loop is closed
 
     def contend(
-        self, waiter: Waiter, limits: Limits, observe: Observer | None
+        self, waiter: Waiter, limits: Limits, observe: Observer | None, *, steps: bool = False
     ) -> Generator[float, None, None]:
         """Queue until the key is taken: the policy of every waiter.
 
-        Yields seconds to nap (infinity for a rest); a wake-up may end the nap early. Returns when
-        the waiter has the key. Raises `AcquireTimeout` at a limit, and whatever `check` or
-        `observe` raise. However it ends (``close()`` for a cancelled waiter) the waiter has left
-        the queue, and without the key unless the generator returned.
+        Yields seconds to nap, with `steps` by the schedule alone; a wake-up may end the nap early.
+        Returns when the waiter has the key. Raises `AcquireTimeout` at a limit, and whatever
+        `check` or `observe` raise. However it ends (``close()`` for a cancelled waiter) the waiter
+        has left the queue, and without the key unless the generator returned.
         """
         now = waiter.since = waiter.clock()
-        waiter.deadline = None if limits[0] is None else now + limits[0]
+        waiter.deadline = NEVER if limits[0] is None else now + limits[0]
         waiter.woken_at = NEVER
         waiter.attempt = 1
         waiter.resting = (
             self.lets_rest
+            and len(self.queue) > 0
             and limits[1] is None
             and observe is None
             and waiter.window != NEVER
-            and self._follows_its_own(waiter)
+            and not (steps or NAPS.skipping)
         )
-        waiter.ticket = waiter.pledge.last_ticket = self.next_ticket()
+        waiter.ticket = self.next_ticket()
         if waiter.window == 0.0:
             self.last_strict = waiter.ticket
         delays: Iterator[float] | None = None
@@ -217,8 +219,12 @@ class Contention:
             while not (taken := self.try_take(waiter, now, waiter.window)):
                 if self.check is not None:
                     self.check(waiter, now)
-                if waiter.resting and (waiter.deadline is None or now < waiter.deadline):
-                    yield NEVER if waiter.deadline is None else waiter.deadline - now
+                if waiter.resting and now < waiter.deadline:
+                    rest = waiter.deadline - now
+                    if not waiter.is_watched:
+                        rest = min(rest, REST * len(self.queue))  # it has just joined: its place
+                        waiter.pledge.promise = now + rest
+                    yield rest
                     waiter.resting = False  # for good: whoever ends the rest leaves the tries to it
                 else:
                     if delays is None:
@@ -261,8 +267,7 @@ class Contention:
     def promise_anew(self, waiter: Waiter, delay: float) -> float:
         """Return `delay` clipped to the deadline, for a nap that begins some time after it."""
         now = waiter.clock()
-        if waiter.deadline is not None:
-            delay = max(0.0, min(delay, waiter.deadline - now))
+        delay = max(0.0, min(delay, waiter.deadline - now))
         waiter.promise(now + delay)
         return delay
 
@@ -304,13 +309,6 @@ class Contention:
             return None
         return waiter
 
-    def _follows_its_own(self, waiter: Waiter) -> bool:
-        """Return whether one with the pledge of `waiter`, who is to join, stands in the queue."""
-        try:
-            return waiter.pledge.last_ticket >= self.queue[0].ticket
-        except IndexError:
-            return False
-
     def _nap(
         self,
         waiter: Waiter,
@@ -332,14 +330,12 @@ class Contention:
         self, waiter: Waiter, delays: Iterator[float], now: float, limits: Limits
     ) -> float:
         """Return the seconds to nap, or raise AcquireTimeout at a limit."""
-        deadline = waiter.deadline
-        is_late = deadline is not None and now >= deadline
-        waited = now - waiter.since
-        delay = delay_after(self.label, delays, limits, waiter.attempt, waited, is_late)
+        waited, left = now - waiter.since, waiter.deadline - now
+        delay = delay_after(self.label, delays, limits, waiter.attempt, waited, left <= 0.0)
         if waiter.window != NEVER:
             # Behind others, and with the key reserved for them, waking early is of no use.
             delay *= 1 + self.ahead_of(waiter)
-        return delay if deadline is None else min(delay, deadline - now)
+        return min(delay, left)
 
     def ahead_of(self, waiter: Waiter) -> int:
         """Return how many waiters stand before `waiter`: by its ticket, so at the most."""
@@ -350,27 +346,33 @@ class Contention:
         return max(0, min(ahead, len(self.queue) - 1))
 
     def _details(self, waiter: Waiter, delay: float, now: float) -> WaitDetails:
-        deadline = waiter.deadline
+        left = waiter.deadline - now
         return WaitDetails(
             lock=self.label,
             waiter=waiter.name,
             attempt=waiter.attempt,
             delay=delay,
             waited=now - waiter.since,
-            remaining=None if deadline is None else deadline - now,
+            remaining=None if left == NEVER else left,
             ahead=self.ahead_of(waiter),
         )
 
     def _leave(self, waiter: Waiter) -> None:
         joined = self._drop(waiter)  # interrupted early it never joined, and has no ticket yet
-        if joined and waiter.pledge.last_ticket == waiter.ticket:
-            waiter.pledge.last_ticket = -1  # who joins now had better try for itself
         if not self.queue:
             return
         if self.key:
             self.wake_next(waiter.clock())
         elif joined and not waiter.resting:
-            waiter.pass_on()
+            self._end_rest()
+
+    def _end_rest(self) -> None:
+        """End the rest of the first: whoever tried in its place has given up."""
+        try:
+            while (first := self.queue[0]).resting and not first.wake():
+                self._drop(first)  # its loop is closed
+        except IndexError:
+            pass
 
     def _drop(self, waiter: Waiter) -> bool:
         """Take `waiter` out of the queue; return False if it is not in it."""

@@ -7,9 +7,9 @@ A waiter's fields, which others read and only it writes (`woken_at` apart, which
 ``window``      seconds of waiting within which others may overtake it, or it others
 ``ticket``      number in order of joining, for the distance from the front
 ``attempt``     number of the try it is at, from 1
-``deadline``    when it gives up, or None
+``deadline``    when it gives up, or never
 ``pledge``      whose promise counts for it: its own, or its event loop's
-``resting``     it leaves the tries to one before it that has the same pledge
+``resting``     it leaves the tries to one before it
 ``woken_at``    when a wake-up was sent that it has not answered yet, else never
 ==============  ===================================================================
 """
@@ -20,10 +20,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from math import inf
 
-__all__ = ["NEVER", "Pledge", "Waiter"]
+__all__ = ["NEVER", "REST", "Pledge", "Waiter"]
 
 NEVER = inf
 """A time that does not come."""
+
+REST = 0.032
+"""Seconds after which the first of those who rest on an event loop is looked after.
+
+One that nobody looks after rests that long for each place that it has in the queue.
+"""
 
 
 class Pledge:
@@ -33,11 +39,9 @@ class Pledge:
     if it is late for its promise, all of them are.
     """
 
-    __slots__ = ("last_ticket", "promise")
+    __slots__ = ("promise",)
 
     def __init__(self) -> None:
-        self.last_ticket = -1
-        """Ticket of the last that joined the queue with this pledge; -1 if that has given up."""
         self.promise = NEVER
         """When it will be on the move, at the latest; a wake-up renews one that has lapsed."""
 
@@ -56,13 +60,16 @@ class Waiter(ABC):
         "woken_at",
     )
 
+    is_watched = False
+    """Whether its host ends its rest should a wake-up be lost."""
+
     clock: Callable[[], float]
     """Returns monotonic seconds, comparable between all waiters of a lock."""
 
     attempt: int
     since: float
     window: float
-    deadline: float | None
+    deadline: float
     ticket: int
     pledge: Pledge
     resting: bool
@@ -84,6 +91,3 @@ class Waiter(ABC):
     def gone(self) -> bool:
         """Return whether it is known that it can never run again."""
         return False
-
-    def pass_on(self) -> None:  # noqa: B027
-        """Have another try in its place, if one rests because of it: it has given up."""

@@ -41,10 +41,10 @@ class BackoffLock(Face):
 
     Arguments (times are seconds or a `datetime.timedelta`):
 
-    - `schedule`: the delays between tries. With wake-ups on, a delay is an upper bound, and of the
-      tasks that wait on one event loop only the first tries again and again, unless a task limits
-      its tries or somebody watches it. Not given, it is `DEFAULT_SCHEDULE`, or `POLLING_SCHEDULE`
-      where nobody wakes a waiter.
+    - `schedule`: the delays between tries. With wake-ups on, a delay is an upper bound, and only
+      the first in the queue tries again and again: who joins behind another rests until its turn,
+      unless it limits its tries or somebody watches it. Not given, it is `DEFAULT_SCHEDULE`, or
+      `POLLING_SCHEDULE` where nobody wakes a waiter.
     - `over`: a lock to keep the key in, with ``acquire(False)`` and ``release()``: of `threading`,
       of `multiprocessing`, or a `ThreadBackoffLock`. It is tried once here to see that it excludes.
       Whoever uses it directly is outside of the queue and wakes nobody.

@@ -248,7 +248,8 @@ class BlocksItsLoop(ThreadBackoffLock):
         if self._contention.try_take(None, time.monotonic(), 0.0):
             return
         waiter = self._waiter(task, steps=True)
-        for seconds in self._contention.contend(waiter, limits or self._default_limits, observe):
+        limits = limits or self._default_limits
+        for seconds in self._contention.contend(waiter, limits, observe, steps=True):
             time.sleep(seconds)  # noqa: ASYNC251 - that is the fault
 
     async def __aenter__(self) -> None:

@@ -10,8 +10,11 @@ from backofflock import Constant, ThreadBackoffLock
 from .subjects import Subject
 from .worlds import Contestant, World
 
-ASLEEP = Constant(30.0)
-"""Naps longer than the patience of any test: only a wake-up can end them in time."""
+RESTING = Constant(30.0)
+"""Naps longer than the patience of any test, but who stands behind another rests before them."""
+
+ASLEEP = RESTING.take(1000)
+"""The same naps, and as they may come to an end, nobody rests: only a wake-up helps in time."""
 
 
 class Ledger:

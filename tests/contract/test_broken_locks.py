@@ -144,8 +144,7 @@ FAULTS = [
     ),
     Fault(
         "wake-up-lost-at-cancel",
-        # With a limit on its tries nobody rests, so the alarm of the loop cannot make up for it.
-        over_machine(partial(BackoffLock, max_attempts=1000), broken.LosesWakeUpAtCancel),
+        over_machine(BackoffLock, broken.LosesWakeUpAtCancel),
         (partial(check_cancelled_in_the_turn_of_the_release, cancel_first=False),),
     ),
     Fault(  # trio does not cancel a task that has been woken

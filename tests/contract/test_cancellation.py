@@ -16,7 +16,7 @@ import trio
 
 from backofflock import BackoffLock, ThreadBackoffLock
 
-from .checks import ASLEEP, Ledger, assert_at_rest, queued, visitor
+from .checks import ASLEEP, RESTING, Ledger, assert_at_rest, queued, visitor
 from .hosts import (
     LOOPS,
     ON_ANYIO_TRIO,
@@ -59,13 +59,14 @@ def check_cancelled_while_waiting(make: Make, host: Host) -> None:
 def check_cancelled_in_the_turn_of_the_release(make: Make, host: Host, cancel_first: bool) -> None:
     """The woken waiter has the lock, or has left; if it left, it passes the wake-up on.
 
-    Every nap is longer than the test, so nothing but the wake-up can bring the next one in.
+    Where nobody rests every nap is longer than the test, so nothing but the wake-up can bring the
+    next one in.
     """
 
     async def main(world: World) -> None:
-        subject = make(schedule=ASLEEP)
         ledger = Ledger()
-        for _ in range(3):
+        for schedule in (ASLEEP, RESTING, ASLEEP):
+            subject = make(schedule=schedule)
             assert await world.acquire(subject)
             handles = []
             for place in range(4):

@@ -13,10 +13,10 @@ from unittest.mock import patch
 
 from backofflock._hosts._asyncio import AsyncioWaiter
 
-__all__ = ["WATCH", "Clock", "HandLoop", "virtual_time"]
+__all__ = ["REST", "Clock", "HandLoop", "virtual_time"]
 
-WATCH = 6.0
-"""What the alarm's `WATCH` is here: longer than a nap, so that both are seen at work."""
+REST = 6.0
+"""What `REST` is here: longer than a nap, so that both are seen at work."""
 
 
 class Clock:
@@ -33,7 +33,8 @@ class Clock:
 def virtual_time(clock: Clock) -> Iterator[None]:
     """Have the host read `clock`."""
     with (
-        patch.multiple("backofflock._hosts._asyncio", WATCH=WATCH, monotonic=clock),
+        patch.multiple("backofflock._hosts._asyncio", REST=REST, monotonic=clock),
+        patch("backofflock._contention.REST", REST),
         patch.object(AsyncioWaiter, "clock", staticmethod(clock)),
     ):
         yield

@@ -160,7 +160,6 @@ def _state(world: World) -> tuple[object, ...]:
 
     def of_waiter(waiter: Waiter) -> tuple[object, ...]:
         since = min(now - waiter.since, waiter.window) if waiter.window != NEVER else 0.0
-        deadline = None if waiter.deadline is None else away(waiter.deadline)
         return (
             names[waiter.name],
             behind(waiter.ticket),
@@ -168,9 +167,8 @@ def _state(world: World) -> tuple[object, ...]:
             away(waiter.woken_at),
             away(waiter.pledge.promise),
             waiter.resting,
-            deadline,
+            away(waiter.deadline),
             waiter.attempt if machine.schedule.gives_up else min(waiter.attempt, 3),
-            behind(waiter.pledge.last_ticket),
             _nap_of(waiter),
         )
 
@@ -236,7 +234,6 @@ def _loop_state(
         alarm_state = (
             alarm.watches,
             away(alarm.promise),
-            behind(alarm.last_ticket),
             first is not None and alarm._watched == first.ticket,
             tuple(sorted((away(ends), nap.done()) for ends, _, nap in alarm._heap)),
         )

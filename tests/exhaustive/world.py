@@ -12,7 +12,7 @@ from backofflock import BackoffLock, Constant, ThreadBackoffLock
 from backofflock._waiter import NEVER, Waiter
 
 from .contenders import Actor, Contender, HandWaiter, TaskActor, ThreadActor
-from .loop import WATCH, Clock, HandLoop
+from .loop import REST, Clock, HandLoop
 
 __all__ = ["GRACE", "NAP", "SLOWEST", "Action", "Case", "Faults", "Violation", "World"]
 
@@ -22,7 +22,7 @@ NAP = 4.0
 GRACE = 1.0
 """Seconds by which a waiter may be late here."""
 
-SLOWEST = 2 * WATCH + 3 * (NAP * 3 + GRACE + 1)
+SLOWEST = 3 * REST + 3 * (NAP * 3 + GRACE + 1)
 """Seconds within which a world of three ends when nothing more goes wrong."""
 
 Action = tuple[str, int | str]
@@ -267,7 +267,7 @@ class World:
             raise Violation("one stands in the queue twice")
         for thread in self.threads:
             wait = thread.wait
-            if wait and wait.until and wait.deadline is not None and wait.until > wait.deadline:
+            if wait and wait.until and wait.until > wait.deadline:
                 raise Violation(f"{thread.number} naps past its deadline")
             if wait and wait.until and self.history[-1] == ("step", thread.number):
                 self._check_nap(thread.number, wait, wait.until, queue)
@@ -296,9 +296,8 @@ class World:
     def _check_nap(self, number: int, wait: Waiter, until: float, queue: list[Waiter]) -> None:
         """Check that a nap that has just begun is as long as the place in the queue says."""
         place = 1 if self.case.fair_after is None else 1 + queue.index(wait)
-        expected = self.clock.now + NAP * place
-        if wait.deadline is not None:
-            expected = min(expected, wait.deadline)
+        expected = self.clock.now + (REST if wait.resting else NAP) * place
+        expected = min(expected, wait.deadline)
         if until != expected:
             raise Violation(f"{number} naps until {until:g}, and not until {expected:g}")
 

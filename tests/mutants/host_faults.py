@@ -187,13 +187,6 @@ HOST_FAULTS: tuple[Mutant, ...] = (
         new="                pass",
         killers=(f"{RESTING}a_lost_wake_up_of_one_that_rests_is_made_up_for_by_the_alarm",),
     ),
-    on_asyncio(
-        "rest-not-ended-by-the-one-that-left",
-        fault="one that tried for all its loop's waiters gives up, and the next rests on",
-        old="            first.wake()",
-        new="            pass",
-        killers=(f"{GAPS}when_the_first_task_gives_up_the_next_tries_on_and_needs_no_watch",),
-    ),
     on_threads(
         "second-wake-up-fails",
         fault="waking a thread that has not used an earlier wake-up raises in the waker",

@@ -11,17 +11,14 @@ from itertools import count
 from time import monotonic
 from typing import Any, TypeVar, cast
 
-from .._waiter import NEVER, Pledge, Waiter
+from .._waiter import NEVER, REST, Pledge, Waiter
 from ._doorbell import post_of
 
-__all__ = ["WATCH", "Alarm", "Alarms", "AsyncioWaiter", "finish"]
+__all__ = ["Alarm", "Alarms", "AsyncioWaiter", "finish"]
 
 T = TypeVar("T")
 
 _MONOTONIC = BaseEventLoop.time
-
-WATCH = 0.032
-"""Seconds after which a loop that has waiters at rest looks after the first of them."""
 
 
 class AsyncioWaiter(Waiter):
@@ -31,6 +28,8 @@ class AsyncioWaiter(Waiter):
     """
 
     __slots__ = ("_nap", "alarm", "task")
+
+    is_watched = True
 
     def __init__(self, task: Task[Any], window: float, alarm: Alarm, pledge: Pledge) -> None:
         self.task = task
@@ -83,12 +82,6 @@ class AsyncioWaiter(Waiter):
     def gone(self) -> bool:
         """Return whether the loop is closed."""
         return self.alarm.loop.is_closed()
-
-    def pass_on(self) -> None:
-        """End the rest of the first whom the loop vouches for."""
-        first = self.alarm.first()
-        if first is not None and first.resting:
-            first.wake()
 
     def end_nap(self) -> None:
         """End the nap, in the thread of the loop."""
@@ -147,7 +140,7 @@ class Alarm(Pledge):
     """The one timer of a lock's waiters on a loop, and their pledge: it promises to ring.
 
     It ends the naps that are over, and the rest of the first of its waiters in the queue if that is
-    still the one it was `WATCH` ago. Most naps are cut short by a wake-up: to arm and cancel a
+    still the one it was `REST` ago. Most naps are cut short by a wake-up: to arm and cancel a
     timer for each would cost more than all the rest of the wait; here a nap costs a place in a
     heap, which is left to go stale, and a rest nothing.
     """
@@ -204,10 +197,10 @@ class Alarm(Pledge):
             self._purge_at = max(64, 4 * len(self._heap))
 
     def watch(self) -> None:
-        """Ring within `WATCH`, and look after those who rest."""
+        """Ring within `REST`, and look after those who rest."""
         self.watches = True
         now = self.clock()
-        self._ring_by(now + WATCH, now)
+        self._ring_by(now + REST, now)
 
     def _ring_by(self, when: float, now: float) -> None:
         # Not by the promise: that is a waker's to renew as well.
@@ -232,7 +225,7 @@ class Alarm(Pledge):
             if first.resting and first.ticket == self._watched:
                 first.end_nap()  # no progress since the last time
             self._watched = first.ticket
-            self._ring_by(now + WATCH, now)
+            self._ring_by(now + REST, now)
         if heap:
             self._ring_by(heap[0][0], now)
         if self._timer is None and self._alarms.get(self.loop) is self:
@@ -241,7 +234,7 @@ class Alarm(Pledge):
     def is_endless(self) -> bool:
         """Return whether none of the waiters on its loop has a time limit."""
         ours = (w for w in tuple(self._queue) if isinstance(w, AsyncioWaiter) and w.alarm is self)
-        return all(waiter.deadline is None for waiter in ours)
+        return all(waiter.deadline == NEVER for waiter in ours)
 
     def first(self) -> AsyncioWaiter | None:
         """Return the first in the queue that this alarm vouches for."""

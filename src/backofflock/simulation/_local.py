@@ -25,7 +25,7 @@ _NO_LIMITS = (None, None)
 class Contender(Waiter):
     """One that contends, acquisition after acquisition; a `Gate` has it wait and wakes it."""
 
-    __slots__ = ("asked", "clock", "gate", "nap", "nap_began", "number", "policy")
+    __slots__ = ("asked", "clock", "gate", "is_watched", "nap", "nap_began", "number", "policy")
 
     policy: Generator[float, None, None] | None
 
@@ -34,6 +34,7 @@ class Contender(Waiter):
         self.gate = gate
         self.clock = gate.clock
         self.window = gate.window
+        self.is_watched = gate.loop is not None
         self.asked = 0.0
         self.policy = None
         self.nap = 0
