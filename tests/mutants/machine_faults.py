@@ -183,7 +183,7 @@ MACHINE_FAULTS: tuple[Mutant, ...] = (
     fault(
         "last-nap-not-clipped",
         fault="the last nap is as long as the schedule says, past the deadline",
-        old="return delay if deadline is None else min(delay, deadline - now)",
+        old="return min(delay, left)",
         new="return delay",
         killers=(f"{CONTENTION}the_deadline_clips_the_last_nap_and_then_there_is_one_last_try",),
     ),
@@ -191,15 +191,15 @@ MACHINE_FAULTS: tuple[Mutant, ...] = (
         "no-last-try-at-the-deadline",
         fault="a waiter whose deadline has come gives up without another look",
         old="taken := self.try_take(waiter, now, waiter.window)",
-        new="taken := (waiter.deadline is None or now < waiter.deadline)\n"
+        new="taken := now < waiter.deadline\n"
         "                and self.try_take(waiter, now, waiter.window)",
         killers=(f"{CONTENTION}the_last_try_at_the_deadline_may_succeed",),
     ),
     fault(
         "one-nap-past-the-deadline",
         fault="a waiter exactly at its deadline naps and tries once more",
-        old="deadline is not None and now >= deadline\n",
-        new="deadline is not None and now > deadline\n",
+        old="left <= 0.0)",
+        new="left < 0.0)",
         killers=(f"{CONTENTION}the_deadline_clips_the_last_nap_and_then_there_is_one_last_try",),
     ),
     fault(
