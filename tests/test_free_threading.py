@@ -149,9 +149,10 @@ def test_no_module_keeps_state_that_changes() -> None:
         # What only the hooks of a fork touch, under a mutex, or add to as a backend is made.
         "backofflock.backends.file._taken",
         "backofflock.backends.file._orphans",
-        "backofflock.backends.postgres._backends",
+        "backofflock.backends._postgres_calls._all_calls",
         # To which each thread adds what it opens, and a child looks for what is not its own.
-        "backofflock.backends._libpq._connecting",
+        "backofflock.backends._libpq_connecting.connecting",
+        "backofflock.backends._libpq.connecting",  # the same one
         "backofflock.backends._libpq._sessions",
     }
 

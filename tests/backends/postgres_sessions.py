@@ -56,7 +56,7 @@ def granted(answer: Grant | Busy) -> int:
 
 def session_of(backend: PostgresBackend, name: str, token: str) -> int:
     """Return the process that serves a token."""
-    session = backend._locks[name, token].session
+    session = backend._calls._locks[name, token].session
     assert session is not None
     return session.pid
 
@@ -102,12 +102,12 @@ def stopped(pid: int) -> Iterator[None]:
 
 def unanswered(backend: PostgresBackend, call: Callable[[], object]) -> None:
     """Check that a call says in time that it was not answered."""
-    patience, backend._request_timeout = backend._request_timeout, LIMIT
+    patience, backend._calls._request_timeout = backend._calls._request_timeout, LIMIT
     try:
         began = time.monotonic()
         with pytest.raises(BackendUnavailable):
             call()
         took = time.monotonic() - began
     finally:
-        backend._request_timeout = patience
+        backend._calls._request_timeout = patience
     assert LIMIT <= took < LIMIT + LATE, took

@@ -12,9 +12,10 @@ import psycopg
 import pytest
 
 from backofflock import BackendRefused, BackendUnavailable, Busy, Grant, connect
-from backofflock.backends import postgres as under_test
+from backofflock.backends import _postgres_calls as under_test
+from backofflock.backends._libpq_errors import is_final
 from backofflock.backends._steps import Patience, Wanted, in_thread
-from backofflock.backends.postgres import PostgresBackend, _is_final, lock_key
+from backofflock.backends.postgres import PostgresBackend, lock_key
 
 from .fleet import new_name
 from .postgres_sessions import advisory_locks, deserted, eventually, granted, session_of
@@ -159,7 +160,7 @@ def test_a_session_that_others_use_too_is_refused_with_what_to_do(
     # As PgBouncer does with pool_mode = transaction. Ours are the same names in all sessions.
     name = new_name("shared")
     granted(backend.try_acquire(name, "a", 30.0))
-    session = backend._locks[name, "a"].session
+    session = backend._calls._locks[name, "a"].session
     assert session is not None
     after_this = next(session._number) + 2
     in_its_session(backend, name, b'PREPARE "backofflock %d" AS SELECT 1' % after_this)
@@ -189,7 +190,7 @@ AT = 'connection to server at "10.0.0.1", port 5432 failed: '
     ],
 )
 def test_what_libpq_says_of_its_last_attempt_counts(said: str, lasts: bool) -> None:
-    assert _is_final(psycopg.OperationalError(said), said) is lasts
+    assert is_final(psycopg.OperationalError(said), said) is lasts
 
 
 def test_the_answer_to_an_unlock_is_read(server: PostgresServer, backend: PostgresBackend) -> None:
@@ -202,7 +203,7 @@ def test_the_answer_to_an_unlock_is_read(server: PostgresServer, backend: Postgr
 
 
 def in_its_session(backend: PostgresBackend, name: str, statement: bytes) -> None:
-    session = backend._locks[name, "a"].session
+    session = backend._calls._locks[name, "a"].session
     assert session is not None
     patience = Patience(time.monotonic() + 10.0, Wanted())
     in_thread(session.ask(statement, [], patience))

@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 
 from backofflock import BackendRefused, BackendUnavailable, Busy, DistributedLock
-from backofflock.backends import postgres as under_test
+from backofflock.backends import _postgres_calls as under_test
 from backofflock.backends._steps import SLICE
 from backofflock.backends.postgres import PostgresBackend
 
@@ -112,7 +112,7 @@ def test_a_release_under_way_waits_for_the_answer_of_a_renewal(
     with PostgresBackend(server.url(), request_timeout=20.0) as backend:
         granted(backend.try_acquire(name, "a", 30.0))
         session = session_of(backend, name, "a")
-        lock = backend._locks[name, "a"]
+        lock = backend._calls._locks[name, "a"]
         with stopped(session):
             renewing = in_thread(partial(backend.renew, name, "a", 30.0))
             eventually(lambda: not lock.turn.key, "the renewal is under way")
@@ -139,8 +139,8 @@ def test_a_release_in_doubt_closes_the_session_and_sees_that_it_ends(
     eventually(lambda: session not in server.sessions(), "it has ended")
     assert backend.release(name, "a") is False
     assert server.is_free(name)
-    assert not backend._locks
-    assert not backend._doubtful
+    assert not backend._calls._locks
+    assert not backend._calls._doubtful
 
 
 def test_a_pipeline_whose_end_was_never_sent_is_given_up(
@@ -148,7 +148,7 @@ def test_a_pipeline_whose_end_was_never_sent_is_given_up(
 ) -> None:
     name = new_name("pipeline")
     granted(backend.try_acquire(name, "a", 30.0))
-    session = backend._locks[name, "a"].session
+    session = backend._calls._locks[name, "a"].session
     assert session is not None
     session._pgconn.enter_pipeline_mode()
     session.is_due = True  # as if it was interrupted here
@@ -164,10 +164,10 @@ def test_what_nobody_releases_again_is_forgotten(
     granted(backend.try_acquire(name, "a", 0.2))
     with stopped(session_of(backend, name, "a")):
         unanswered(backend, partial(backend.release, name, "a"))
-    assert (name, "a") in backend._locks
+    assert (name, "a") in backend._calls._locks
     time.sleep(0.2 + 2 * LIMIT)  # the ttl, and what the release might have taken
     granted(backend.try_acquire(name, "b", 30.0))
-    assert list(backend._locks) == [(name, "b")]
+    assert list(backend._calls._locks) == [(name, "b")]
 
 
 # -- the connection breaks -------------------------------------------------------------------------
@@ -211,7 +211,7 @@ def test_a_lost_session_that_its_server_takes_for_alive_is_ended(
         unanswered(backend, partial(backend.release, name, "a"))
         assert server.holders(name) == [lost]
         with Proxy(server.port) as another_way:
-            backend._parameters["port"] = str(another_way.port)
+            backend._calls._parameters["port"] = str(another_way.port)
             assert backend.release(name, "a") is True  # it had it, until now
         assert server.is_free(name)
         assert lost not in server.sessions()

@@ -74,7 +74,7 @@ def test_close_ends_what_is_under_way(server: PostgresServer) -> None:
             in_thread(partial(backend.try_acquire, "held", "b", 30.0)),
         ]
         for token in ("a", "b"):
-            turn = backend._locks["held", token].turn
+            turn = backend._calls._locks["held", token].turn
             eventually(lambda turn=turn: not turn.key, "it is under way")  # type: ignore[misc]
         calls.append(in_thread(partial(backend.release, "held", "a")))
         began = time.monotonic()
@@ -130,7 +130,7 @@ def test_many_threads_on_one_backend(server: PostgresServer, backend: PostgresBa
     for of_name in fences.values():
         assert of_name == sorted(set(of_name))
     assert advisory_locks(server) == 0
-    assert not backend._locks
+    assert not backend._calls._locks
     eventually(lambda: len(server.sessions()) == 2, "a few are kept")
 
 
@@ -140,7 +140,8 @@ def test_released_tokens_are_not_remembered_for_ever(
     monkeypatch.setattr("backofflock.backends._tokens.MANY", 10)
     for i in range(30):
         backend.release("orders", f"{i}")
-    assert [i for i in range(30) if ("orders", f"{i}") in backend._released] == [*range(20, 30)]
+    released = backend._calls._released
+    assert [i for i in range(30) if ("orders", f"{i}") in released] == [*range(20, 30)]
     with pytest.raises(BackendRefused, match="released"):
         backend.try_acquire("orders", "29", 30.0)
 
@@ -160,7 +161,7 @@ assert backend.release("free", "of the parent")
 assert backend.try_acquire(name, "of a waiter", 60.0) == Busy()
 
 def in_child():
-    assert not backend._idle
+    assert not backend._calls._idle
     assert not backend.renew(name, "of the parent", 60.0)
     assert not backend.release(name, "of the parent")
     if way == "uses":
@@ -254,11 +255,11 @@ print("done")
 
 HOLDER_THAT_FORKS_AS_IT_CONNECTS = """
 import os, sys, time
-from backofflock.backends import _libpq
+from backofflock.backends import _libpq_connecting
 from backofflock.backends.postgres import PostgresBackend
 
 url, name = sys.argv[1:]
-wait, children = _libpq.in_thread, []
+wait, children = _libpq_connecting.in_thread, []
 
 def fork_and_wait(steps):
     if not children:
@@ -269,7 +270,7 @@ def fork_and_wait(steps):
         children.append(child)
     return wait(steps)
 
-_libpq.in_thread = fork_and_wait
+_libpq_connecting.in_thread = fork_and_wait
 assert PostgresBackend(url).try_acquire(name, "of the parent", 60.0).fence
 print(*children, flush=True)
 sys.stdin.read()

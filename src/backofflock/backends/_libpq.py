@@ -4,42 +4,29 @@ psycopg's own connections wait for a reply as long as it takes, so this is the l
 functions that do not wait, which psycopg exports as `psycopg.pq`. One thread or task at a time uses
 a session; which one is up to the caller. No other ever touches its socket: a wait that is not
 wanted any more ends by itself, because it looks.
+
+`_libpq_connecting.py` has how it is opened, `_libpq_errors.py` what its failures mean.
 """
 
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from itertools import count
-from random import shuffle
 from time import monotonic
 from typing import Any, TypeAlias
-from urllib.parse import quote
 from weakref import WeakSet
 
 import psycopg
 from psycopg import pq
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from psycopg.pq import ConnStatus, DiagnosticField, ExecStatus, PollingStatus
+from psycopg.pq import ConnStatus, ExecStatus
 
+from ._libpq_connecting import attempts, connect, connecting
+from ._libpq_errors import failure_of, reason_of
 from ._spin import came_from_nearby
-from ._steps import Patience, Spin, Steps, Unanswered, Wire, in_thread
-from ._urls import ends_in_password
+from ._steps import Patience, Spin, Steps, Unanswered, Wire
 
-__all__ = [
-    "Row",
-    "Session",
-    "SessionOver",
-    "parsed",
-    "reason_of",
-    "shown",
-]
-
-# To look up the name of a host imports this codec, in whichever thread does it first. A child that
-# is forked meanwhile would wait for ever for that thread, which it does not have.
-import_module("encodings.idna")
+__all__ = ["Row", "Session", "SessionOver"]
 
 FRESH = 1.0
 """Seconds for which a session that was there is taken to be there, before something is asked."""
@@ -95,7 +82,7 @@ class Session:
     def __init__(self, pgconn: pq.abc.PGconn) -> None:
         self._pgconn = pgconn
         _sessions.add(self)
-        _connecting.pop(id(pgconn), None)
+        connecting.pop(id(pgconn), None)
         self._wire = Wire(pgconn.socket)
         self._spin = Spin(self._wire)
         self._is_near = True
@@ -252,125 +239,7 @@ class Session:
         self._seen_at = monotonic()
 
 
-def parsed(conninfo: str) -> dict[str, Any]:
-    """Return the parameters of a connection string; ValueError if it is none."""
-    try:
-        given = conninfo_to_dict(conninfo)
-    except psycopg.ProgrammingError:
-        given = {"host": "?@?"}
-    # An @ that is not written as %40 makes a part of the password one of the host. What libpq says
-    # of strings that it cannot read is left out, for it may show a part of the password too.
-    is_url = conninfo.startswith(("postgresql://", "postgres://"))
-    is_open = is_url and ends_in_password(conninfo)
-    if is_open or "@" in f"{given.get('host', '')}"[1:] + f"{given.get('port', '')}":
-        raise ValueError(
-            "conninfo must be a URL such as 'postgresql://user:password@host:5432/database', "
-            "special characters in its parts written as %xx, or a connection string of libpq"
-        )
-    primary = "primary" if pq.version() >= 140000 else "read-write"
-    return {
-        "fallback_application_name": "backofflock",
-        "target_session_attrs": primary,
-        **given,
-    }
-
-
-def shown(parameters: Mapping[str, Any]) -> str:
-    """Return a URL without what must not be seen."""
-    hosts = str(parameters.get("host") or parameters.get("hostaddr") or "").split(",")
-    ports = str(parameters.get("port") or "").split(",")
-    places = [f"[{host}]" if ":" in host else quote(host, safe="") for host in hosts]
-    for i, place in enumerate(places):
-        port = ports[i % len(ports)]
-        places[i] = f"{place}:{port}" if port else place
-    user, database = (quote(str(parameters.get(name, "")), safe="") for name in ("user", "dbname"))
-    return f"postgresql://{user}{'@' if user else ''}{','.join(places)}/{database}"
-
-
-def connect(address: str, patience: Patience) -> pq.abc.PGconn:
-    """Return a connection to one address."""
-    pgconn = pq.PGconn.connect_start(address.encode())
-    _connecting[id(pgconn)] = pgconn
-    try:
-        while True:
-            status = PollingStatus.FAILED
-            if pgconn.status != ConnStatus.BAD:
-                status = PollingStatus(pgconn.connect_poll())
-            if status == PollingStatus.OK:
-                pgconn.nonblocking = 1
-                return pgconn
-            if status == PollingStatus.FAILED:
-                raise failed_to_connect(pgconn)
-            wire = Wire(pgconn.socket, write=status == PollingStatus.WRITING)
-            in_thread(patience.wait(wire))
-    except BaseException:
-        pgconn.finish()
-        _connecting.pop(id(pgconn), None)
-        raise
-
-
-def attempts(parameters: Mapping[str, Any]) -> list[str]:
-    """Return the connection strings to try, one for each address of each host.
-
-    libpq would try all that it is given, but waits for ever for the first one that says nothing;
-    and while it looks up a name, no other thread of Python runs.
-    """
-    given = dict(parameters)
-    if "host" not in given and "service" not in given and "PGSERVICE" not in os.environ:
-        given["host"] = os.environ.get("PGHOST", "")
-    lists = {name: str(given.get(name, "")).split(",") for name in ("host", "hostaddr", "port")}
-    places = list(range(max(map(len, lists.values()))))
-    if given.get("load_balance_hosts") == "random":
-        shuffle(places)
-    strings: list[str] = []
-    failure = psycopg.OperationalError("no host")
-    for i in places:
-        given.update((name, list_[i % len(list_)]) for name, list_ in lists.items())
-        host = given["host"]
-        addresses = [given["hostaddr"]]
-        if host and not given["hostaddr"] and not host.startswith(("/", "@")):
-            try:
-                found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-                addresses = [str(entry[4][0]) for entry in found]
-            except (OSError, UnicodeError) as error:
-                failure = psycopg.OperationalError(f"no address of {host!r}: {error}")
-                continue
-        for address in addresses:
-            one = {**given, "hostaddr": address}
-            strings.append(make_conninfo("", **{name: one[name] for name in one if one[name]}))
-    if not strings:
-        raise failure
-    return strings
-
-
-def failed_to_connect(pgconn: pq.abc.PGconn) -> psycopg.OperationalError:
-    """Return why; a class of its own if it is of no use to try again."""
-    reason = pgconn.error_message.decode(errors="replace").strip()
-    if pgconn.needs_password:
-        return psycopg.errors.InvalidPassword(reason)
-    return psycopg.OperationalError(reason)
-
-
-def failure_of(answer: pq.abc.PGresult) -> psycopg.Error | None:
-    """Return the error that an answer is, if it is one."""
-    if answer.status in (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK):
-        return None
-    fields = (DiagnosticField.SQLSTATE, DiagnosticField.MESSAGE_PRIMARY)
-    code, text = ((answer.error_field(field) or b"").decode(errors="replace") for field in fields)
-    try:
-        return psycopg.errors.lookup(code)(text or "no reason given")
-    except KeyError:
-        return psycopg.DatabaseError(text or f"status {answer.status}")
-
-
-def reason_of(error: BaseException) -> str:
-    """Return the text of an error on one line."""
-    return " ".join(str(error).split())
-
-
 _sessions: WeakSet[Session] = WeakSet()
-_connecting: dict[int, pq.abc.PGconn] = {}
-"""What is about to be a session, by its `id`."""
 
 
 def disown(pgconn: pq.abc.PGconn) -> None:
@@ -390,9 +259,9 @@ def disown(pgconn: pq.abc.PGconn) -> None:
 
 
 def _after_fork() -> None:
-    for pgconn in (*_connecting.values(), *(session._pgconn for session in list(_sessions))):
+    for pgconn in (*connecting.values(), *(session._pgconn for session in list(_sessions))):
         disown(pgconn)
-    _connecting.clear()
+    connecting.clear()
 
 
 if hasattr(os, "register_at_fork"):
