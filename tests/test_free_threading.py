@@ -147,8 +147,8 @@ def test_no_module_keeps_state_that_changes() -> None:
         "backofflock._hosts._doorbell._DOORBELLS",
         "backofflock.backends.etcd._loops",
         # What only the hooks of a fork touch, under a mutex, or add to as a backend is made.
-        "backofflock.backends.file._taken",
-        "backofflock.backends.file._orphans",
+        "backofflock.backends._file_state._taken",
+        "backofflock.backends._file_state._orphans",
         "backofflock.backends._postgres_calls._all_calls",
         # To which each thread adds what it opens, and a child looks for what is not its own.
         "backofflock.backends._libpq_connecting.connecting",

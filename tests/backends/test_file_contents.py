@@ -16,7 +16,8 @@ from backofflock import (
     ThreadDistributedLock,
 )
 from backofflock.backends import _flock
-from backofflock.backends.file import BURIED, OPEN, FileBackend
+from backofflock.backends._file_state import BURIED, OPEN
+from backofflock.backends.file import FileBackend
 
 from .servers.file import FileServer, descriptors_in, is_unlocked
 

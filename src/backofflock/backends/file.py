@@ -8,6 +8,8 @@ The file is never deleted. Whoever deleted it might delete the one that another 
 after which a third makes a new one and locks that. Where others delete it nevertheless, or put
 another in its place, the holder finds at its next renewal that the lock is lost, and those who wait
 open the new one.
+
+`_flock.py` has the file of one lock, `_file_state.py` those that one process has, and forks.
 """
 
 from __future__ import annotations
@@ -16,28 +18,19 @@ import errno
 import hashlib
 import os
 import sys
-import threading
 from functools import lru_cache
-from os import getpid
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final, Self
 from urllib.parse import parse_qsl, unquote_to_bytes, urlsplit
-from weakref import WeakValueDictionary
 
 from ..errors import BackendRefused, BackendUnavailable
 from ..leases import Busy, Grant
 from ._closing import Closing
+from ._file_state import InEachProcess, State
 from ._flock import LockFile, describe, is_hopeless, mounted_as, shared_by_machines
 
 __all__ = ["FileBackend", "file_name"]
-
-BURIED = 1024
-"""How many released tokens are remembered: what is released twice, or while it is still asked for,
-was given up a moment ago."""
-
-OPEN = 32
-"""How many files stay open while nobody has their locks; of the rest, the latest used."""
 
 LONGEST_NAME = 200
 """Letters of a file's name before the names of locks are shortened; systems end at 255."""
@@ -49,7 +42,7 @@ _BUSY = Busy()
 _SWITCH = MappingProxyType({"1": True, "true": True, "0": False, "false": False})
 
 
-class FileBackend(Closing):
+class FileBackend(InEachProcess, Closing):
     """Locks for the processes of one machine, in files of a directory.
 
     The directory is made by the first acquire if need be. Each lock has a file there, named after
@@ -86,10 +79,7 @@ class FileBackend(Closing):
         self._url = Path(self._directory).as_uri()
         self._network = network
         self._is_fit = False
-        self._state = _State()
-        with _forking:
-            _backends[id(self)] = self
-        _close_orphans()
+        super().__init__()
 
     @classmethod
     def from_url(cls, url: str, *, network: bool | None = None) -> Self:
@@ -201,11 +191,6 @@ class FileBackend(Closing):
                 state.drop(state.files.popitem()[1])
             state.close_unused()
 
-    def __del__(self) -> None:
-        if hasattr(self, "_state"):
-            _orphans.append(self._state)
-            _close_orphans()
-
     def __str__(self) -> str:
         return self._url
 
@@ -213,7 +198,7 @@ class FileBackend(Closing):
         network = ", network=True" if self._network else ""
         return f"{type(self).__name__}({self._directory!r}{network})"
 
-    def _file(self, state: _State, name: str, token: str) -> LockFile:
+    def _file(self, state: State, name: str, token: str) -> LockFile:
         """Return the file of a lock, known as the one that is asked for, by `token` or another."""
         file = state.unused.pop(name, None)
         if file is None:
@@ -250,19 +235,6 @@ class FileBackend(Closing):
         kind = BackendRefused if is_hopeless(error, path) else BackendUnavailable
         return kind(self._url, call, describe(error, path))
 
-    def _own_state(self) -> _State:
-        state = self._state
-        return state if state.pid == getpid() else self._begin_anew()
-
-    def _begin_anew(self) -> _State:
-        """Leave to the process that this one was forked from what it holds."""
-        with _forking:
-            state = self._state
-            if state.pid != getpid():
-                self._state = _State()
-                state.close()
-            return self._state
-
 
 @lru_cache(maxsize=1024)
 def file_name(name: str, folds_case: bool = FOLDS_CASE) -> str:
@@ -280,118 +252,3 @@ def file_name(name: str, folds_case: bool = FOLDS_CASE) -> str:
         # "=" is in no name that is not shortened.
         text = f"{text[:100]}={hashlib.sha256(data).hexdigest()}"
     return f"{text}.lock"
-
-
-# -- forks -----------------------------------------------------------------------------------------
-
-
-class _State:
-    """What a backend has in one process. A forked child has none of it, and begins anew."""
-
-    __slots__ = ("buried", "files", "mutex", "pid", "unused")
-
-    def __init__(self) -> None:
-        self.pid = getpid()
-        # Reentrant: finalizers and signal handlers may release, or fork, in the middle of a call.
-        # For them, each file has one owner at a time: whoever took it out of a dictionary.
-        self.mutex = threading.RLock()
-        self.files: dict[str, LockFile] = {}
-        """Those that are held, or asked for by a call under way."""
-        self.unused: dict[str, LockFile] = {}
-        """Those that are open and not locked, the latest used last."""
-        self.buried: dict[str, None] = {}
-
-    def bury(self, token: str) -> None:
-        """Remember that a token was released."""
-        self.buried[token] = None
-        if len(self.buried) > BURIED:
-            self.buried.pop(next(iter(self.buried)), None)
-
-    def keep(self, name: str, file: LockFile) -> None:
-        """Leave a file open that is not locked, for the next who asks."""
-        if self.unused.setdefault(name, file) is not file:
-            file.close()
-        while len(self.unused) > OPEN:
-            oldest = self.unused.pop(next(iter(self.unused)), None)
-            if oldest is not None:
-                oldest.close()
-
-    def drop(self, file: LockFile) -> None:
-        """Unlock and close a file, whatever is the matter with it."""
-        try:
-            file.let_go()
-        except OSError:
-            pass  # somebody closed it for us, or will not unlock it: it is closed now
-
-    def close_unused(self) -> None:
-        """Close what is open only to be quicker the next time."""
-        while self.unused:
-            self.drop(self.unused.popitem()[1])
-
-    def close(self) -> None:
-        """Close what the parent has open: unlocked here, it would be unlocked there."""
-        for file in [*self.files.values(), *self.unused.values()]:
-            try:
-                file.close()
-            except OSError:
-                pass
-
-
-_backends: WeakValueDictionary[int, FileBackend] = WeakValueDictionary()
-_forking = threading.RLock()
-"""Held while a fork is under way, and to change `_backends`."""
-_taken: list[threading.RLock] = []
-"""The mutexes of all backends, while a fork is under way."""
-_orphans: list[_State] = []
-"""Those of backends that are gone, until their files are closed."""
-
-
-def _all_backends() -> list[FileBackend]:
-    found = (reference() for reference in _backends.valuerefs())
-    return [backend for backend in found if backend is not None]
-
-
-def _close_orphans() -> None:
-    # Not during a fork, lest a child has what it does not know. Nor may a finalizer wait for the
-    # fork, which may be waiting for the very thread that the finalizer interrupts: whoever has the
-    # mutex looks again after that.
-    while _orphans and _forking.acquire(blocking=False):
-        try:
-            while _orphans:
-                _orphans.pop().close()
-        finally:
-            _forking.release()
-
-
-def _before_fork() -> None:
-    # No other thread is in the middle of a call, so the child knows all that it has to close.
-    _forking.acquire()
-    for backend in _all_backends():
-        mutex = backend._state.mutex
-        mutex.acquire()
-        _taken.append(mutex)
-
-
-def _after_fork_in_parent() -> None:
-    while _taken:
-        _taken.pop().release()
-    _forking.release()
-    _close_orphans()
-
-
-def _after_fork_in_child() -> None:
-    global _forking
-    _forking = threading.RLock()
-    _taken.clear()
-    _close_orphans()
-    for backend in _all_backends():
-        backend._state.pid = 0  # in another namespace the child may have its parent's number
-        backend._begin_anew()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_before_fork,
-        after_in_parent=_after_fork_in_parent,
-        after_in_child=_after_fork_in_child,
-    )
