@@ -145,7 +145,7 @@ def test_no_module_keeps_state_that_changes() -> None:
     assert found == {
         # In which each event loop looks for its own, and sets it once.
         "backofflock._hosts._doorbell._DOORBELLS",
-        "backofflock.backends.etcd._loops",
+        "backofflock.backends._etcd_clients._loops",
         # What only the hooks of a fork touch, under a mutex, or add to as a backend is made.
         "backofflock.backends._file_state._taken",
         "backofflock.backends._file_state._orphans",

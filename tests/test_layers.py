@@ -45,6 +45,7 @@ ALLOWED_TO_ONE = {
     "backends/_libpq_settings.py": {"psycopg"},
     "backends/_session_lock.py": {"psycopg"},
     "backends/etcd.py": {"httpx"},
+    "backends/_etcd_clients.py": {"httpx"},
     "instrumentation/structlog.py": {"structlog"},
     "instrumentation/prometheus.py": {"prometheus_client"},
     "instrumentation/opentelemetry.py": {"opentelemetry"},

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from backofflock import BackendUnavailable, Grant, ThreadDistributedLock, connect
-from backofflock.backends import etcd
+from backofflock.backends import _etcd_clients, etcd
 from backofflock.backends.etcd import EtcdBackend
 from backofflock.backends.redis import RedisBackend
 
@@ -79,11 +79,13 @@ def test_a_call_of_many_requests_goes_on_with_another_client(server: Server) -> 
 def test_a_call_in_a_task_goes_on_with_another_client(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    name, closed, right = new_name("closing"), list[httpx.AsyncClient](), etcd._client_here
+    name, closed, right = new_name("closing"), list[httpx.AsyncClient](), _etcd_clients.client_here
 
-    async def one_that_is_closed_meanwhile(backend: EtcdBackend) -> httpx.AsyncClient:
+    async def one_that_is_closed_meanwhile(
+        backend: EtcdBackend, settings: dict[str, Any]
+    ) -> httpx.AsyncClient:
         if len(closed) % 2:
-            return await right(backend)
+            return await right(backend, settings)
         closed.append(httpx.AsyncClient())
         await closed[-1].aclose()
         return closed[-1]
@@ -92,7 +94,7 @@ def test_a_call_in_a_task_goes_on_with_another_client(
         backend = EtcdBackend.from_url(server.url())
         in_tasks = backend.native("asyncio")
         assert in_tasks is not None
-        monkeypatch.setattr(etcd, "_client_here", one_that_is_closed_meanwhile)
+        monkeypatch.setattr(etcd, "client_here", one_that_is_closed_meanwhile)
         assert isinstance(await in_tasks.try_acquire(name, "mine", 30.0), Grant)
         assert await in_tasks.release(name, "mine")
         await backend.aclose()

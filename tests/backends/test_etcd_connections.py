@@ -17,7 +17,7 @@ import pytest
 import trio
 
 from backofflock import AsyncBackend, Busy, DistributedLock, Grant, ThreadDistributedLock
-from backofflock.backends import etcd
+from backofflock.backends import _etcd_clients
 from backofflock.backends.etcd import EtcdBackend
 
 from ..scripts import run_script
@@ -54,6 +54,11 @@ def native(backend: EtcdBackend, kind: str) -> AsyncBackend:
     calls = backend.native(kind)
     assert calls is not None
     return calls
+
+
+async def client_here(backend: EtcdBackend) -> httpx.AsyncClient:
+    """Return the client of a backend in the running event loop."""
+    return await _etcd_clients.client_here(backend, backend._settings)
 
 
 # -- event loops -----------------------------------------------------------------------------------
@@ -124,16 +129,16 @@ def test_loops_at_once_have_connections_of_their_own(
 
     async def inner() -> None:
         assert isinstance(await native(backend, kind).try_acquire(name, "a", LONG), Busy)
-        clients.append(await etcd._client_here(backend))
+        clients.append(await client_here(backend))
 
     async def outer() -> None:
         granted = await native(backend, kind).try_acquire(name, "b", LONG)
         assert isinstance(granted, Grant)
-        clients.append(await etcd._client_here(backend))
+        clients.append(await client_here(backend))
         await anyio.to_thread.run_sync(RUNS[kind], inner)
         assert clients[1].is_closed
         assert await native(backend, kind).release(name, "b")
-        assert await etcd._client_here(backend) is clients[0]
+        assert await client_here(backend) is clients[0]
 
     RUNS[kind](outer)
     assert len(set(clients)) == 2
@@ -150,7 +155,7 @@ def test_backends_that_are_dropped_leave_no_connection_in_a_loop_that_goes_on(
         for _ in range(5):
             backend = EtcdBackend.from_url(server.url())
             assert not await native(backend, kind).release(name, "a")
-            clients.append(await etcd._client_here(backend))
+            clients.append(await client_here(backend))
             del backend
             gc.collect()
         assert [client.is_closed for client in clients] == [True] * 4 + [False]
@@ -167,7 +172,7 @@ def test_aclose_closes_what_is_of_this_loop_and_calls_open_it_again(
         async with EtcdBackend.from_url(server.url()) as backend:
             for _ in range(2):
                 assert not await native(backend, kind).release(name, "a")
-                client = await etcd._client_here(backend)
+                client = await client_here(backend)
                 await backend.aclose()
                 assert client.is_closed
 
@@ -219,12 +224,12 @@ def test_a_loop_that_was_closed_without_ceremony_is_forgotten(
 ) -> None:
     loop = asyncio.new_event_loop()
     loop.run_until_complete(native(backend, "asyncio").release(name, "a"))
-    client = loop.run_until_complete(etcd._client_here(backend))
+    client = loop.run_until_complete(client_here(backend))
     loop.run_until_complete(client.aclose())  # or there would rightly be a warning
     loop.close()
-    assert loop in etcd._loops
+    assert loop in _etcd_clients._loops
     asyncio.run(native(backend, "asyncio").release(name, "a"))
-    assert loop not in etcd._loops
+    assert loop not in _etcd_clients._loops
 
 
 # -- threads and processes -------------------------------------------------------------------------

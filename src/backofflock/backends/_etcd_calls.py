@@ -20,15 +20,15 @@ its revocation is a lease without a key.
 
 from __future__ import annotations
 
-import os
 import secrets
 from base64 import b64encode
 from collections import deque
 from math import ceil
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..leases import Busy, Grant, clock
 from ._etcd_gateway import UNAVAILABLE, Cluster, Steps
+from ._etcd_leases import Idle, Known, Lease
 
 __all__ = ["Calls"]
 
@@ -38,94 +38,10 @@ LONGEST = 9_000_000_000
 TRIES = 3
 """Leases that one call asks for, if each ends before it is used."""
 
-DOUBTFUL = 8
-"""Leases that a token may have by grants that were not answered; older ones end by themselves."""
-
-IDLE = 16
-"""Leases of one length that are kept for the next tokens; more are revoked."""
-
 REMEMBERED = 1000
 """Tokens that are refused after their release; what is still under way is for one of the last."""
 
 BUSY = Busy()
-
-
-class _Lease(NamedTuple):
-    """A lease of etcd that was alive."""
-
-    number: int
-    asked: int
-    """The seconds that it was asked for."""
-    sent: float
-    """When the last request to grant or prolong it was sent that was answered."""
-    ttl: float
-    """Seconds that it lasts from then on at least, by etcd's own word."""
-
-    def is_stale(self) -> bool:
-        """Return whether it is time to prolong it."""
-        return clock() - self.sent > self.ttl / 3
-
-    def is_over(self) -> bool:
-        """Return whether it may have ended."""
-        return clock() >= self.sent + self.ttl
-
-
-class _Known:
-    """What is known here of a token. Calls for one token may overlap."""
-
-    __slots__ = ("had_it", "is_released", "lease", "numbers", "open")
-
-    def __init__(self) -> None:
-        self.lease: _Lease | None = None
-        """The one in use."""
-        self.numbers: list[int] = []
-        """Of all leases that it may have. Who takes one out of here decides what becomes of it."""
-        self.open: set[object] = set()
-        """Calls under way or left without an answer: their requests may yet come to etcd."""
-        self.had_it = False
-        """Whether a release that was not answered to its end has seen that it had the lock."""
-        self.is_released = False
-
-    def owns(self, number: int) -> None:
-        """Note a lease that it may have."""
-        self.takes_out(number)
-        self.numbers.append(number)
-        del self.numbers[:-DOUBTFUL]
-
-    def takes_out(self, number: int) -> bool:
-        """Take a lease from the token; return False if another call has."""
-        try:
-            self.numbers.remove(number)
-        except ValueError:
-            return False
-        return True
-
-
-class _Idle:
-    """Leases that belong to no token. A token gets one of them before another is asked for."""
-
-    def __init__(self) -> None:
-        self._leases: dict[tuple[int, int], list[_Lease]] = {}
-
-    def give(self, lease: _Lease) -> bool:
-        """Return whether there is room for one more."""
-        # By process: after a fork both would use it, and one of them revoke it.
-        leases = self._leases.setdefault((os.getpid(), lease.asked), [])
-        if len(leases) >= IDLE:
-            return False
-        leases.append(lease)
-        return True
-
-    def take(self, seconds: int) -> _Lease | None:
-        """Return one that was asked for so many seconds and may be alive."""
-        leases = self._leases.get((os.getpid(), seconds), [])
-        while True:
-            try:
-                lease = leases.pop()
-            except IndexError:
-                return None
-            if not lease.is_over():
-                return lease
 
 
 class Calls:
@@ -135,8 +51,8 @@ class Calls:
         self._ask = cluster.ask
         self._failure = cluster.failure
         self._prefix = prefix
-        self._idle = _Idle()
-        self._tokens: dict[str, _Known] = {}
+        self._idle = Idle()
+        self._tokens: dict[str, Known] = {}
         self._released: deque[str] = deque()
 
     def try_acquire(self, name: str, token: str, ttl: float) -> Steps[Grant | Busy]:
@@ -169,7 +85,7 @@ class Calls:
         had_it, known.had_it = known.had_it, False
         return had_it
 
-    def _acquire(self, known: _Known, key: str, token: str, ttl: float) -> Steps[Grant | Busy]:
+    def _acquire(self, known: Known, key: str, token: str, ttl: float) -> Steps[Grant | Busy]:
         call, begun, seconds = "try_acquire", clock(), _seconds(ttl)
         for _ in range(TRIES):
             # First this: a release that this call does not see is one that sees this call.
@@ -206,7 +122,7 @@ class Calls:
             return Grant(int(fence), min(lease.ttl, lease.sent + lease.ttl - begun))
         raise self._failure(call, UNAVAILABLE, "leases end before they can be used")
 
-    def _renew(self, known: _Known, key: str, token: str, ttl: float) -> Steps[bool]:
+    def _renew(self, known: Known, key: str, token: str, ttl: float) -> Steps[bool]:
         call, seconds, lease = "renew", _seconds(ttl), known.lease
         answer = yield from self._ask(call, "kv/range", {"key": key})
         found: dict[str, Any] = answer["kvs"][0] if "kvs" in answer else {}
@@ -233,7 +149,7 @@ class Calls:
         )
         return bool(answer.get("succeeded"))
 
-    def _release(self, known: _Known, key: str, token: str, mark: object) -> Steps[None]:
+    def _release(self, known: Known, key: str, token: str, mark: object) -> Steps[None]:
         call = "release"
         answer = yield from self._ask(
             call,
@@ -256,13 +172,13 @@ class Calls:
                     known.owns(lease.number)
         yield from self._revoke(call, known)
 
-    def _know(self, token: str) -> _Known:
-        return self._tokens.get(token) or self._tokens.setdefault(token, _Known())
+    def _know(self, token: str) -> Known:
+        return self._tokens.get(token) or self._tokens.setdefault(token, Known())
 
     def _key(self, name: str) -> str:
         return _base64(self._prefix + name)
 
-    def _live(self, call: str, known: _Known, seconds: int) -> Steps[_Lease]:
+    def _live(self, call: str, known: Known, seconds: int) -> Steps[Lease]:
         """Return a lease to create a key with."""
         lease = known.lease
         if lease is None:
@@ -274,27 +190,25 @@ class Calls:
             lease = yield from self._prolong(call, known, lease.number, lease.asked)
         return lease or (yield from self._grant(call, known, seconds))
 
-    def _grant(self, call: str, known: _Known, seconds: int) -> Steps[_Lease]:
+    def _grant(self, call: str, known: Known, seconds: int) -> Steps[Lease]:
         number, sent = secrets.randbits(62) + 1, clock()
         known.owns(number)  # it may be granted without an answer
         body = {"ID": str(number), "TTL": str(seconds)}
         answer = yield from self._ask(call, "lease/grant", body)
         known.owns(number)  # a release may have revoked it too early
-        known.lease = lease = _Lease(number, seconds, sent, float(answer["TTL"]))
+        known.lease = lease = Lease(number, seconds, sent, float(answer["TTL"]))
         return lease
 
-    def _prolong(
-        self, call: str, known: _Known, number: int, asked: int = 0
-    ) -> Steps[_Lease | None]:
+    def _prolong(self, call: str, known: Known, number: int, asked: int = 0) -> Steps[Lease | None]:
         """Prolong a lease and turn to it; return None if it has ended."""
         known.owns(number)
         sent = clock()
         answer = yield from self._ask(call, "lease/keepalive", {"ID": str(number)})
         ttl = float(answer.get("TTL", 0))
-        known.lease = lease = _Lease(number, asked, sent, ttl) if ttl else None
+        known.lease = lease = Lease(number, asked, sent, ttl) if ttl else None
         return lease
 
-    def _revoke(self, call: str, known: _Known) -> Steps[None]:
+    def _revoke(self, call: str, known: Known) -> Steps[None]:
         while True:
             try:
                 number = known.numbers.pop()
@@ -318,7 +232,7 @@ def _compare(key: str, target: str, **wanted: str) -> dict[str, str]:
     return {"key": key, "target": target, **wanted}
 
 
-def _put(key: str, token: str, lease: _Lease) -> dict[str, Any]:
+def _put(key: str, token: str, lease: Lease) -> dict[str, Any]:
     return {"request_put": {"key": key, "value": _base64(token), "lease": str(lease.number)}}
 
 

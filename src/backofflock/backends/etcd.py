@@ -1,6 +1,8 @@
 """Locks in etcd v3, by the JSON gateway of its members: asyncio, trio and threads need only HTTP.
 
-`_etcd_calls.py` has what is asked, `_etcd_gateway.py` how; here are the connections.
+`_etcd_calls.py` has what is asked and `_etcd_gateway.py` how, `_etcd_leases.py` what is known of
+leases meanwhile, and `_etcd_clients.py` the connections. Here are the backend, its URL and its
+settings.
 """
 
 from __future__ import annotations
@@ -9,22 +11,19 @@ import os
 import ssl
 import sys
 import threading
-from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Self, TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
-from weakref import WeakKeyDictionary, finalize, ref
 
 import httpx
-from anyio.lowlevel import current_token
 
 from .._checks import Duration, duration
 from ..leases import AsyncBackend, Busy, Grant
 from ._closing import ClosingInTasks
 from ._etcd_calls import Calls
-from ._etcd_gateway import Cluster, Response, Steps, Unanswered
-from ._tls import is_refusal, refuse_missing
+from ._etcd_clients import FAILURES, Body, Opened, as_unanswered, client_here, close_here
+from ._etcd_gateway import Cluster, Response, Steps
+from ._tls import refuse_missing
 from ._urls import ends_in_password
 
 __all__ = ["EtcdBackend"]
@@ -34,15 +33,6 @@ T = TypeVar("T")
 PREFIX = "backofflock/"
 
 PORT = 2379
-
-UNSENT = httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout
-"""Errors after which the request was certainly not sent."""
-
-FAILURES = (httpx.HTTPError, ssl.SSLError)
-"""What httpx raises; what comes of TLS only with the first answer it passes on as it is."""
-
-# httpx loads its transport when it makes the first, which would be in somebody's event loop.
-httpx.AsyncHTTPTransport(verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
 
 IDLE = 20
 """Connections that each client keeps while they are not in use."""
@@ -108,7 +98,7 @@ class EtcdBackend(ClosingInTasks):
             "trust_env": False,  # a proxy to the web leads to no etcd
         }
         self._mutex = threading.RLock()  # a finalizer or signal handler may come in between
-        self._opened: _Opened | None = None
+        self._opened: Opened | None = None
 
     @classmethod
     def from_url(cls, url: str, **options: Any) -> Self:
@@ -172,7 +162,7 @@ class EtcdBackend(ClosingInTasks):
                     try:
                         response = client.post(url, content=content, headers=headers)
                     except FAILURES as error:
-                        url, content, headers = steps.throw(_unanswered(error, before))
+                        url, content, headers = steps.throw(as_unanswered(error, before))
                     else:
                         answer = Response(response.status_code, response.text)
                         url, content, headers = steps.send(answer)
@@ -192,7 +182,7 @@ class EtcdBackend(ClosingInTasks):
             while True:
                 opened = self._opened
                 if opened is None or opened.pid != os.getpid():
-                    opened = self._opened = _Opened(self)
+                    opened = self._opened = Opened(self, self._settings)
                 opened.users.append(None)  # before the look: `end` does it in reverse
                 if not opened.is_over:
                     return opened
@@ -208,9 +198,7 @@ class EtcdBackend(ClosingInTasks):
     async def aclose(self) -> None:
         """Close those of the running event loop too; other loops close theirs when they end."""
         self.close()
-        loop = _loops.get(_running_loop())
-        if loop is not None:
-            await loop.close(self)
+        await close_here(self)
 
     def __str__(self) -> str:
         return self._label
@@ -239,19 +227,19 @@ class EtcdInTasks:
         return await self._carry_out(self._calls.release(name, token))
 
     async def _carry_out(self, steps: Steps[T]) -> T:
-        before = sys.exception()
+        backend, before = self._backend, sys.exception()
         try:
             url, content, headers = next(steps)
             while True:
-                client = self._backend._given_async or await _client_here(self._backend)
+                client = backend._given_async or await client_here(backend, backend._settings)
                 request = client.build_request("POST", url, content=content, headers=headers)
-                request.stream = _Body(content)
+                request.stream = Body(content)
                 try:
                     response = await client.send(request)
                 except FAILURES as error:
-                    url, content, headers = steps.throw(_unanswered(error, before))
+                    url, content, headers = steps.throw(as_unanswered(error, before))
                 except RuntimeError:
-                    if not client.is_closed or client is self._backend._given_async:
+                    if not client.is_closed or client is backend._given_async:
                         raise
                     # It was closed between two requests: the next one has another client.
                 else:
@@ -265,129 +253,6 @@ class EtcdInTasks:
 
     def __str__(self) -> str:
         return str(self._backend)
-
-
-class _Opened:
-    """A client for threads, which is closed once it is to be and nobody uses it."""
-
-    def __init__(self, backend: EtcdBackend) -> None:
-        self.pid = os.getpid()
-        self.client = httpx.Client(**backend._settings)
-        self._close = finalize(backend, _close, self.client, self.pid)
-        self.users: deque[None] = deque()
-        """One for each that is about to use it, in a ``with`` statement, or does."""
-        self.is_over = False
-
-    def __enter__(self) -> httpx.Client:
-        return self.client
-
-    def __exit__(self, *_: object) -> None:
-        self.users.pop()
-        if self.is_over and not self.users:
-            self._close()
-
-    def end(self) -> None:
-        """Close it, or have the last one that uses it do so."""
-        self.is_over = True  # before the look: whoever leaves does it in reverse
-        if not self.users:
-            self._close()
-
-
-class _Body(httpx.AsyncByteStream):
-    """The body of a request. That of httpx is a generator: trio warns if a cancel cuts it short."""
-
-    def __init__(self, content: bytes) -> None:
-        self._content = content
-        self._left: list[bytes] = []
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        self._left = [self._content]
-        return self
-
-    async def __anext__(self) -> bytes:
-        if not self._left:
-            raise StopAsyncIteration
-        return self._left.pop()
-
-
-class _Loop:
-    """The clients of one event loop. It closes them when it ends, as it does with its generators.
-
-    Those of backends that are gone are closed when the next client is made, since nobody else can.
-    """
-
-    def __init__(self) -> None:
-        self._clients: list[tuple[ref[EtcdBackend], httpx.AsyncClient]] = []
-        self.end = self._closing_at_the_end()
-
-    async def client(self, backend: EtcdBackend) -> httpx.AsyncClient:
-        """Return the client of a backend in this loop, the running one."""
-        for owner, client in self._clients:
-            if owner() is backend:
-                return client
-        client = httpx.AsyncClient(**backend._settings)
-        self._clients.append((ref(backend), client))
-        await self.close(None)
-        return client
-
-    async def close(self, backend: EtcdBackend | None) -> None:
-        """Close the clients of a backend; None stands for those that are gone."""
-        clients = self._clients
-        self._clients = [entry for entry in clients if entry[0]() is not backend]
-        for owner, client in clients:
-            if owner() is backend:
-                await client.aclose()
-
-    async def _closing_at_the_end(self) -> AsyncGenerator[None, None]:
-        try:
-            yield
-        finally:
-            clients, self._clients = self._clients, []
-            for _, client in clients:
-                await client.aclose()
-
-
-_loops: WeakKeyDictionary[object, _Loop] = WeakKeyDictionary()
-_loops_mutex = threading.Lock()
-
-
-def _running_loop() -> object:
-    token = current_token()
-    return getattr(token, "native_token", token)  # anyio before 4.11 gives that itself
-
-
-async def _client_here(backend: EtcdBackend) -> httpx.AsyncClient:
-    running = _running_loop()
-    loop = _loops.get(running)
-    if loop is None:
-        with _loops_mutex:
-            for other in list(_loops):
-                if getattr(other, "is_closed", bool)():  # without having closed its generators
-                    del _loops[other]
-            loop = _loops[running] = _Loop()
-        await anext(loop.end)
-    return await loop.client(backend)
-
-
-def _close(client: httpx.Client, pid: int) -> None:
-    if pid == os.getpid():
-        client.close()
-
-
-def _unanswered(error: Exception, before: BaseException | None) -> Unanswered:
-    """Return what a client's error says; `before` was handled already when it came."""
-    cause: BaseException = error
-    while (deeper := cause.__cause__ or cause.__context__) not in (None, before):
-        assert deeper is not None
-        cause = deeper
-    said = str(error) or (str(cause) if isinstance(cause, OSError) else "")
-    unanswered = Unanswered(
-        f"{type(error).__name__}: {said}".removesuffix(": "),
-        was_sent=not isinstance(error, UNSENT),
-        is_hopeless=isinstance(cause, ssl.SSLError) and is_refusal(cause),
-    )
-    unanswered.__cause__ = error
-    return unanswered
 
 
 def _place(url: str) -> str:
