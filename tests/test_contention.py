@@ -278,3 +278,7 @@ def test_a_waiter_interrupted_before_it_joined_can_be_abandoned() -> None:
     world.machine.abandon(policy, waiter)  # it may be the last to see that the key is free
     assert sleeper.wakeups == 1
     assert acquires(sleeping)
+    behind = world.waiter()
+    world.napping(behind)
+    world.machine.abandon(policy, waiter)  # it has made no tries that another had to go on with
+    assert behind.wakeups == 0
