@@ -10,7 +10,7 @@ from backofflock import AcquireTimeout, WaitDetails
 from backofflock._contention import GRACE
 from backofflock._waiter import Waiter
 
-from .virtual import World, acquires, taken
+from .virtual import World, acquires, ignore, taken
 
 
 def test_the_try_after_joining_sees_a_release_that_came_before_it() -> None:
@@ -92,7 +92,7 @@ def test_a_delay_that_cannot_be_slept_is_refused_and_the_waiter_leaves(delay: fl
 
 def test_naps_are_proportional_to_the_distance_from_the_front() -> None:
     world = taken()
-    policies = [world.contend(world.waiter(), steps=True) for _ in range(4)]
+    policies = [world.contend(world.waiter(), observe=ignore) for _ in range(4)]
     assert [next(policy) for policy in policies] == [1.0, 2.0, 3.0, 4.0]
     policies[0].close()
     world.clock.now += 2.0

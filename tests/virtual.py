@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterator
 from itertools import repeat
 from typing import Any
 
-from backofflock import Schedule
+from backofflock import Schedule, WaitDetails
 from backofflock._contention import Check, Contention, Observer
 from backofflock._key import new_key
 from backofflock._waiter import NEVER, Pledge, Waiter
@@ -109,11 +109,10 @@ class World:
         timeout: float | None = None,
         max_attempts: int | None = None,
         observe: Observer | None = None,
-        steps: bool = False,
     ) -> Generator[float, None, None]:
         if delays is not None:
             self.machine.schedule = Scripted(delays, gives_up=True)
-        return self.machine.contend(waiter, (timeout, max_attempts), observe, steps=steps)
+        return self.machine.contend(waiter, (timeout, max_attempts), observe)
 
     def napping(self, waiter: VirtualWaiter | None = None) -> Generator[float, None, None]:
         """Return the wait of one that has tried in vain, and naps."""
@@ -121,6 +120,10 @@ class World:
         assert not acquires(policy)
         self._naps.append(policy)
         return policy
+
+
+def ignore(details: WaitDetails) -> None:
+    """Watch a nap: whose naps are watched does not rest."""
 
 
 def taken(**options: Any) -> World:

@@ -19,9 +19,14 @@ from ._hosts import (
 if TYPE_CHECKING:
     from ._contention import Limits
     from ._face import Face
+    from .records import WaitDetails
     from .threads import ThreadBackoffLock
 
 __all__ = ["Attempt", "Attempts", "ThreadAttempts"]
+
+
+def _delay_is_seen(details: WaitDetails) -> None:
+    """Hear of each nap: the caller sees its delay, so it is the schedule's and no rest."""
 
 
 class Attempt:
@@ -141,9 +146,8 @@ class Attempts:
     def _join(self, waiter: TaskWaiter | ThreadWaiter) -> None:
         face = self._face
         self._waiter = waiter
-        self._policy = face._contention.contend(
-            waiter, self._limits, observer(face._on_wait), steps=True
-        )
+        observe = observer(face._on_wait) or _delay_is_seen
+        self._policy = face._contention.contend(waiter, self._limits, observe)
 
     def _retry(self, owner: Task | None) -> None:
         """Let the policy try: note in the attempt the delay to sleep, or that it acquired."""

@@ -187,12 +187,12 @@ class Contention:
             self._drop(waiter)  # its loop is closed
 
     def contend(
-        self, waiter: Waiter, limits: Limits, observe: Observer | None, *, steps: bool = False
+        self, waiter: Waiter, limits: Limits, observe: Observer | None
     ) -> Generator[float, None, None]:
         """Queue until the key is taken: the policy of every waiter.
 
-        Yields seconds to nap, with `steps` by the schedule alone; a wake-up may end the nap early.
-        Returns when the waiter has the key. Raises `AcquireTimeout` at a limit, and whatever
+        Yields seconds to nap (infinity for a rest that its host watches); a wake-up may end the nap
+        early. Returns when the waiter has the key. Raises `AcquireTimeout` at a limit, and whatever
         `check` or `observe` raise. However it ends (``close()`` for a cancelled waiter) the waiter
         has left the queue, and without the key unless the generator returned.
         """
@@ -206,7 +206,7 @@ class Contention:
             and limits[1] is None
             and observe is None
             and waiter.window != NEVER
-            and not (steps or NAPS.skipping)
+            and not NAPS.skipping
         )
         waiter.ticket = self.next_ticket()
         if waiter.window == 0.0:
@@ -220,11 +220,11 @@ class Contention:
                 if self.check is not None:
                     self.check(waiter, now)
                 if waiter.resting and now < waiter.deadline:
-                    rest = waiter.deadline - now
-                    if not waiter.is_watched:
-                        rest = min(rest, REST * len(self.queue))  # it has just joined: its place
-                        waiter.pledge.promise = now + rest
-                    yield rest
+                    if waiter.is_watched:
+                        yield min(NEVER, waiter.deadline - now)  # no float for each that rests
+                    else:  # it has just joined, so that the length of the queue is its place
+                        waiter.pledge.promise = min(len(self.queue) * REST + now, waiter.deadline)
+                        yield waiter.pledge.promise - now
                     waiter.resting = False  # for good: whoever ends the rest leaves the tries to it
                 else:
                     if delays is None:

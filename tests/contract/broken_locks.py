@@ -22,6 +22,7 @@ from backofflock._key import KEY
 from backofflock._waiter import NEVER, Waiter
 from backofflock.schedules import LONGEST
 
+from ..virtual import ignore
 from .subjects import Direct, Lock, Make, Subject
 
 Policy = Generator[float, None, None]
@@ -249,7 +250,7 @@ class BlocksItsLoop(ThreadBackoffLock):
             return
         waiter = self._waiter(task, steps=True)
         limits = limits or self._default_limits
-        for seconds in self._contention.contend(waiter, limits, observe, steps=True):
+        for seconds in self._contention.contend(waiter, limits, observe or ignore):
             time.sleep(seconds)  # noqa: ASYNC251 - that is the fault
 
     async def __aenter__(self) -> None:

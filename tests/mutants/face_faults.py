@@ -229,4 +229,14 @@ FACE_FAULTS: tuple[Mutant, ...] = (
         new="return self._attempt.delay",
         killers=(f"{ATTEMPTS}deadline_holds_after_other_work[BackoffLock-asyncio]",),
     ),
+    Mutant(
+        "one-that-steps-rests",
+        "_attempts.py",
+        "a waiter whose own code naps is given a rest for a delay, and may never try again",
+        old="observer(face._on_wait) or _delay_is_seen",
+        new="observer(face._on_wait)",
+        killers=(
+            "tests/test_resting.py::test_a_waiter_that_steps_does_not_rest_and_answers_for_itself",
+        ),
+    ),
 )
