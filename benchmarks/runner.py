@@ -52,7 +52,8 @@ def plan(
 
     Peers that a bar of the cell compares take part in every round. The others take part in every
     third, in long samples in the first alone, and in a quick run not at all; with `everybody` they
-    are like the former. A quick run's short samples are half as long.
+    are like the former. A quick run's short samples are half as long, and those that take times are
+    taken once a round.
     """
     rng = random.Random(seed)
     steps = []
@@ -62,7 +63,7 @@ def plan(
             for again in range(cell.weight):
                 for mode, seconds in _modes(cell, number):
                     long = seconds >= LONG
-                    if quick and long and number > 0:
+                    if quick and ((long and number > 0) or (mode == "timed" and again > 0)):
                         continue
                     named = _named(bars, cell, mode, quick)
                     context = everybody or (number == 0 if long else number % EVERY == 0)
