@@ -279,11 +279,11 @@ class Tallying(Contention):
         self.waits: deque[float] = deque()
         self.left: deque[None] = deque()
 
-    def contend(self, *args: Any, **options: Any) -> Any:
+    def contend(self, *args: Any) -> Any:
         waiter = args[0]
         before = self.total_wait
         try:
-            yield from super().contend(*args, **options)
+            yield from super().contend(*args)
         except BaseException:
             self.left.append(None)
             raise

@@ -11,7 +11,6 @@ from ._hosts import (
     Task,
     TaskWaiter,
     ThreadWaiter,
-    in_event_loop,
     running_asyncio_task,
     trio_checkpoint,
 )
@@ -190,8 +189,7 @@ class ThreadAttempts(Attempts):
         if self._policy is None:
             face = self._face
             if not self._first_try(None, face._thread_window):
-                if in_event_loop():
-                    face._refuse_to_stall(stacklevel=3)
+                face._refuse_to_stall(stacklevel=3)
                 self._join(ThreadWaiter(face._thread_window))
                 self._retry(None)
             return self._attempt

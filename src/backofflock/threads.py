@@ -174,8 +174,7 @@ class ThreadBackoffLock(Face):
         return ThreadAttempts(self, self._limits(timeout, max_attempts))
 
     def _acquire_in_thread(self, limits: Limits, observe: Observer | None = None) -> bool:
-        if in_event_loop():
-            self._refuse_to_stall(stacklevel=4)
+        self._refuse_to_stall(stacklevel=4)
         waiter = ThreadWaiter(self._thread_window)
         machine = self._contention
         policy = machine.contend(waiter, limits, observe or observer(self._on_wait))
@@ -187,7 +186,9 @@ class ThreadBackoffLock(Face):
         return True
 
     def _refuse_to_stall(self, stacklevel: int) -> None:
-        """Raise or warn, for a thread that is about to wait runs an event loop."""
+        """Raise or warn if a thread that is about to wait runs an event loop."""
+        if not in_event_loop():
+            return
         owner = self._owner
         if owner is not None and in_loop_of(owner):
             raise RuntimeError(

@@ -161,7 +161,7 @@ class MissesLastTry(Contention):
     """At its deadline it gives up without another look."""
 
     def try_take(self, waiter: Waiter | None, now: float | None, window: float) -> bool:
-        if waiter is not None and waiter.deadline is not None:
+        if waiter is not None:
             assert now is not None, "a waiter knows the time"
             if now >= waiter.deadline:
                 return False

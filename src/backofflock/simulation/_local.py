@@ -49,7 +49,7 @@ class Contender(Waiter):
 
     def promise(self, when: float) -> None:
         """Promise to try at `when`; a loop that vouches for its tasks is always in time."""
-        if self.gate.loop is None:
+        if not self.is_watched:
             self.pledge.promise = when
 
     def wake(self) -> bool:
