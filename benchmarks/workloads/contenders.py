@@ -77,14 +77,21 @@ def _compute(steps: int) -> None:
 def _steps_in(seconds: float) -> int:
     """Return how much work a thread alone does in `seconds`.
 
-    A section is an amount of work, not of time: the clock runs on while others have the GIL.
+    A section is an amount of work, not of time: the clock runs on while others have the GIL. A step
+    of a short count is quicker than one of a long count, whose numbers have to be made; so what is
+    timed is a section.
     """
-    steps, fastest = 10_000, 1.0
-    for _ in range(20):
-        started = perf_counter()
-        _compute(steps)
-        fastest = min(fastest, perf_counter() - started)
+    steps, fastest = 1000, 0.0
+    for _ in range(5):
+        steps = round(steps * seconds / fastest) if fastest else steps
+        fastest = min(_time_of(steps) for _ in range(500))
     return max(1, round(steps * seconds / fastest))
+
+
+def _time_of(steps: int) -> float:
+    started = perf_counter()
+    _compute(steps)
+    return perf_counter() - started
 
 
 async def count_in_task(
