@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from backofflock import POLLING_SCHEDULE, BackoffLock, ThreadBackoffLock
-from backofflock._hosts import Alarm
+from backofflock._hosts import Alarm, Alarms
 
 from .peers import Peer, all_peers
 
@@ -52,7 +52,7 @@ def _with_grace(make: Callable[[], Lock], grace: float) -> Lock:
     return lock
 
 
-class _Alarms(dict[AbstractEventLoop, Alarm]):
+class _Alarms(Alarms):
     """The alarms of a lock whose loops are called as asyncio has it."""
 
     def __setitem__(self, loop: AbstractEventLoop, alarm: Alarm) -> None:
@@ -62,5 +62,5 @@ class _Alarms(dict[AbstractEventLoop, Alarm]):
 
 def _without_doorbell(make: Callable[[], Lock]) -> Lock:
     lock = make()
-    lock._alarms = _Alarms()
+    lock._alarms = _Alarms(lock._queue)
     return lock

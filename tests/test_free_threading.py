@@ -34,7 +34,7 @@ from backofflock import BackoffLock, Constant, Spin, ThreadBackoffLock
 from backofflock._attempts import Attempt, Attempts, ThreadAttempts
 from backofflock._contention import Contention
 from backofflock._face import Face
-from backofflock._hosts import Alarm, AsyncioWaiter, ThreadWaiter, has_ended
+from backofflock._hosts import Alarm, Alarms, AsyncioWaiter, ThreadWaiter, has_ended
 from backofflock._hosts._asyncio import LoopTimeWaiter
 from backofflock._hosts._doorbell import Doorbell
 from backofflock._hosts._trio import TrioWaiter
@@ -62,6 +62,7 @@ SHARED: tuple[type, ...] = (
     TrioWaiter,
     Pledge,
     Alarm,
+    Alarms,
     Doorbell,
     Attempts,
     ThreadAttempts,
@@ -107,7 +108,9 @@ def test_the_page_lists_each_field_of_each_shared_class() -> None:
 
 def test_no_shared_class_has_fields_that_are_not_slots() -> None:
     for kind in SHARED:
-        with_slots = [base for base in kind.__mro__[:-1] if base.__module__ != "abc"]
+        with_slots = [
+            base for base in kind.__mro__[:-1] if base.__module__ not in {"abc", "builtins"}
+        ]
         assert all("__slots__" in vars(base) for base in with_slots), kind
 
 
@@ -130,7 +133,18 @@ def classes() -> set[type]:
 
 
 def test_no_shared_class_is_forgotten() -> None:
-    bases = (Contention, Face, Waiter, Pledge, Attempts, Attempt, ForeignKey, Turns, Doorbell)
+    bases = (
+        Contention,
+        Face,
+        Waiter,
+        Pledge,
+        Alarms,
+        Attempts,
+        Attempt,
+        ForeignKey,
+        Turns,
+        Doorbell,
+    )
     assert {kind for kind in classes() if issubclass(kind, bases)} == set(SHARED)
 
 
@@ -296,6 +310,7 @@ def tallying(lock: ThreadBackoffLock) -> Tallying:
     real = lock._contention
     machine = Tallying(real.key, real.label, real.schedule, check=real.check)
     lock._contention, lock._queue = machine, machine.queue
+    lock._alarms = Alarms(machine.queue)
     return machine
 
 

@@ -13,7 +13,7 @@ import trio
 
 from backofflock import AcquireTimeout, BackoffLock, Constant, ThreadBackoffLock, WaitDetails
 from backofflock._hosts import ThreadWaiter
-from backofflock._hosts._asyncio import Alarm, Alarms, AsyncioWaiter, finish
+from backofflock._hosts._asyncio import Alarm, AsyncioWaiter, finish
 from backofflock._hosts._trio import TrioWaiter
 from backofflock._waiter import NEVER
 
@@ -91,7 +91,7 @@ def test_a_slow_hook_counts_against_the_deadline() -> None:
 def test_the_alarm_of_a_loop_is_one_and_goes_when_nobody_naps() -> None:
     async def main() -> None:
         lock = BackoffLock(Constant(0.01))
-        alarms: list[Alarms] = []
+        alarms: list[dict[asyncio.AbstractEventLoop, Alarm]] = []
 
         async def wait() -> None:
             with pytest.raises(AcquireTimeout):

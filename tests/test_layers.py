@@ -20,7 +20,10 @@ FILES = {path.relative_to(ROOT).as_posix(): path for path in sorted(ROOT.rglob("
 FLOORS = {
     **dict.fromkeys(["_checks", "_schedule_text", "errors", "events", "records", "schedules"], 0),
     **dict.fromkeys(["_key", "_naps", "_waiter", "_contention"], 1),
-    **dict.fromkeys(["_hosts", "_attempts", "_face", "_instrument", "tasks", "threads"], 2),
+    **dict.fromkeys(
+        ["_attempts", "_done", "_face", "_hosts", "_instrument", "_observers", "tasks", "threads"],
+        2,
+    ),
     **dict.fromkeys(
         ["leases", "backends", "distributed", "instrumentation", "simulation", "testing"], 3
     ),

@@ -6,14 +6,15 @@ from collections.abc import Generator
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from ._face import observer
 from ._hosts import (
     Task,
     TaskWaiter,
     ThreadWaiter,
     running_asyncio_task,
+    running_trio_task,
     trio_checkpoint,
 )
+from ._observers import observer
 
 if TYPE_CHECKING:
     from ._contention import Limits
@@ -112,7 +113,10 @@ class Attempts:
         if self._ends():
             raise StopAsyncIteration
         if self._policy is None:
-            task = running_asyncio_task() or await trio_checkpoint()
+            task: Task | None = running_asyncio_task()
+            if task is None:
+                task = running_trio_task()
+                await trio_checkpoint()
             face = self._face
             if not self._first_try(task, face._window):
                 self._join(face._waiter(task, steps=True))

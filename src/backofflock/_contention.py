@@ -131,19 +131,22 @@ class Contention:
         """
         if not self.key:
             return False
-        try:
-            first = self.queue[0]
-            if first is not waiter:
-                if now is None:
-                    now = first.clock()
-                # Those behind the first have waited less: before it is due, the key is nobody's.
-                waited = now - first.since
-                if (
-                    waited >= window or waited >= first.window or first.ticket <= self.last_strict
-                ) and self._left_to_another(first, waiter, now, window):
-                    return False
-        except IndexError:  # nobody waits
-            pass
+        if self.queue:
+            try:
+                first = self.queue[0]
+                if first is not waiter:
+                    if now is None:
+                        now = first.clock()
+                    # Those behind it have waited less: before it is due, the key is nobody's.
+                    waited = now - first.since
+                    if (
+                        waited >= window
+                        or waited >= first.window
+                        or first.ticket <= self.last_strict
+                    ) and self._left_to_another(first, waiter, now, window):
+                        return False
+            except IndexError:  # they have left just now
+                pass
         try:
             del self.key[0]
         except IndexError:
@@ -221,7 +224,8 @@ class Contention:
                     self.check(waiter, now)
                 if waiter.resting and now < waiter.deadline:
                     if waiter.is_watched:
-                        yield min(NEVER, waiter.deadline - now)  # no float for each that rests
+                        # Without a deadline no float for each that rests.
+                        yield NEVER if waiter.deadline == NEVER else waiter.deadline - now
                     else:  # it has just joined, so that the length of the queue is its place
                         waiter.pledge.promise = min(len(self.queue) * REST + now, waiter.deadline)
                         yield waiter.pledge.promise - now

@@ -4,36 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import logging
 from abc import ABC, abstractmethod
 from asyncio import current_task
-from collections.abc import Callable
-from dataclasses import fields
+from collections.abc import Callable, Coroutine
 from enum import Enum
 from types import TracebackType
-from typing import TYPE_CHECKING, ClassVar, Final, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn
 
 from ._checks import Duration, attempts_limit, limit
 from ._contention import Check, Contention, Limits, Observer
+from ._done import DONE
 from ._hosts import (
-    Alarm,
     Alarms,
     Task,
     TaskWaiter,
+    running_trio_task,
     task_info,
     trio_checkpoint,
     trio_waiter,
 )
 from ._key import KEY, ForeignKey, ForeignLock, Key, new_key, reinit_after_fork
 from ._naps import NAPS
+from ._observers import DEBUG, is_logged, observer
 from ._waiter import NEVER, Pledge
 from .records import LockStatistics, WaitDetails
 from .schedules import DEFAULT_SCHEDULE, POLLING_SCHEDULE, Rng, Schedule
 
-__all__ = ["DEFAULT", "Default", "Face", "chosen_limits", "observer", "refuse_unfit"]
-
-logger = logging.getLogger("backofflock")
-logger.addHandler(logging.NullHandler())
+__all__ = ["DEFAULT", "Default", "Face", "chosen_limits", "refuse_unfit"]
 
 
 class Default(Enum):
@@ -46,28 +43,6 @@ class Default(Enum):
 
 
 DEFAULT: Final = Default.DEFAULT
-
-
-def observer(on_wait: Observer | None) -> Observer | None:
-    """Return what is to be told of each nap of a wait that begins: `on_wait`, and who listens."""
-    if not (NAPS.observers or logger.isEnabledFor(logging.DEBUG)):
-        return on_wait
-    told = [begin() for begin in NAPS.observers]
-    if logger.isEnabledFor(logging.DEBUG):
-        told.append(_log)
-    if on_wait is not None:
-        told.append(on_wait)  # last: it may raise
-
-    def tell(details: WaitDetails) -> None:
-        for observe in told:
-            observe(details)
-
-    return tell
-
-
-def _log(details: WaitDetails) -> None:
-    extra = {field.name: getattr(details, field.name) for field in fields(details)}
-    logger.debug("%s", details, extra=extra)
 
 
 def refuse_unfit(schedule: object, on_wait: object, rng: object) -> None:
@@ -157,66 +132,84 @@ class Face(ABC):
             face=type(self).__name__,
         )
         self._queue = self._contention.queue
-        self._alarms: Alarms = {}
+        self._alarms = Alarms(self._queue)
 
     # -- in a task ---------------------------------------------------------------------------------
 
-    async def _enter(self, limits: Limits | None = None, observe: Observer | None = None) -> None:
-        task: Task | None
+    # No coroutine, and so done when it is called: see _done.
+    def _enter(
+        self, limits: Limits | None = None, observe: Observer | None = None
+    ) -> Coroutine[Any, Any, None]:
         try:
             task = current_task()
         except RuntimeError:
             task = None
-        if task is None:
-            task = await trio_checkpoint()
-        if not self._queue:
+        if not self._queue and task is not None:
             try:
                 del self._key[0]
             except IndexError:
                 pass
             else:
                 self._owner = task
-                return
-        waiter = self._waiter(task)
-        policy = self._contention.contend(
-            waiter, limits or self._default_limits, observe or observer(self._on_wait)
-        )
-        try:
-            for seconds in policy:
-                await waiter.nap(seconds)
-        except BaseException:
-            self._contention.abandon(policy, waiter)
-            raise
-        self._owner = task
+                return DONE
+        return self._wait(task, limits or self._default_limits, observe)
 
     if TYPE_CHECKING:
 
         async def __aenter__(self) -> None: ...
 
     else:
-        __aenter__ = _enter  # a call from one to the other would cost a coroutine a waiter
+        __aenter__ = _enter
 
-    async def __aexit__(
+    async def _wait(
+        self, task: asyncio.Task[Any] | None, limits: Limits, observe: Observer | None
+    ) -> None:
+        waiter: TaskWaiter
+        if task is None:
+            trio_task = running_trio_task()
+            await trio_checkpoint()
+            if self._contention.try_take(None, None, self._window):
+                self._owner = trio_task
+                return
+            waiter = self._waiter(trio_task)
+        else:  # as there, a call less
+            task = current_task() or task  # another may have made this coroutine
+            alarm = self._alarms[task.get_loop()]
+            waiter = alarm.waiter(task, self._window, alarm, alarm)
+        if observe is None:
+            observe = self._on_wait
+            if NAPS.observers or is_logged(DEBUG):
+                observe = observer(observe)
+        policy = self._contention.contend(waiter, limits, observe)
+        try:
+            for seconds in policy:
+                await waiter.nap(seconds)
+        except BaseException:
+            self._contention.abandon(policy, waiter)
+            raise
+        self._owner = waiter.task
+
+    def __aexit__(
         self,
         exc_type: type[BaseException] | None,
         exc_value: BaseException | None,
         traceback: TracebackType | None,
-    ) -> None:
+    ) -> Coroutine[Any, Any, None]:
         # The context manager is proof of who owns the lock, unless its body may have released it.
         if self._released_by_hand:
             self.release()
-            return
+            return DONE
         self._owner = None
         self._key.append(KEY)
         if self._queue:
             self._contention.wake_next()
+        return DONE
 
     def _waiter(self, task: Task, steps: bool = False) -> TaskWaiter:
         """Return a new waiter for the running task; `steps`: its own code decides when to try."""
         if not isinstance(task, asyncio.Task):
             return trio_waiter(task, self._window)
-        loop, alarms = task.get_loop(), self._alarms
-        alarm = alarms.get(loop) or Alarm(loop, alarms, self._queue)
+        alarm = self._alarms[task.get_loop()]
         return alarm.waiter(task, self._window, alarm, Pledge() if steps else alarm)
 
     def _check(self) -> Check | None:

@@ -12,7 +12,7 @@ from typing import ClassVar
 from ._attempts import ThreadAttempts
 from ._checks import Duration
 from ._contention import Limits, Observer
-from ._face import DEFAULT, Default, Face, observer
+from ._face import DEFAULT, Default, Face
 from ._hosts import (
     ThreadWaiter,
     in_event_loop,
@@ -20,6 +20,7 @@ from ._hosts import (
     task_name,
 )
 from ._key import KEY
+from ._observers import observer
 from .errors import AcquireTimeout, WouldBlock
 
 __all__ = ["ThreadBackoffLock"]

@@ -6,6 +6,7 @@ Most are the real faces over a machine with one method changed.
 from __future__ import annotations
 
 import time
+from asyncio import AbstractEventLoop
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from types import TracebackType
@@ -16,8 +17,8 @@ import trio
 from backofflock import BackoffLock, ThreadBackoffLock
 from backofflock._attempts import Attempts
 from backofflock._contention import Contention, Limits, Observer
-from backofflock._hosts import Task, TaskWaiter, running_task
-from backofflock._hosts._asyncio import AsyncioWaiter
+from backofflock._hosts import running_task
+from backofflock._hosts._asyncio import Alarm, Alarms, AsyncioWaiter
 from backofflock._key import KEY
 from backofflock._waiter import NEVER, Waiter
 from backofflock.schedules import LONGEST
@@ -51,6 +52,7 @@ def over_machine(
             check=real.check,
         )
         lock._queue = lock._contention.queue
+        lock._alarms = Alarms(lock._queue)
         return subject
 
     return make
@@ -275,6 +277,7 @@ class LastComeFirstServed(BackoffLock):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self._queue = self._contention.queue = Stack()
+        self._alarms = Alarms(self._queue)
 
 
 class Stack(deque[Waiter]):
@@ -285,11 +288,16 @@ class Stack(deque[Waiter]):
 class FailsAtClosedLoops(BackoffLock):
     """Waking a loop that is closed is the releaser's problem."""
 
-    def _waiter(self, task: Task, steps: bool = False) -> TaskWaiter:
-        waiter = super()._waiter(task, steps)
-        if isinstance(waiter, AsyncioWaiter):
-            return Careless(waiter.task, waiter.window, waiter.alarm, waiter.pledge)
-        return waiter
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._alarms = CarelessAlarms(self._queue)
+
+
+class CarelessAlarms(Alarms):
+    def __missing__(self, loop: AbstractEventLoop) -> Alarm:
+        alarm = super().__missing__(loop)
+        alarm.waiter = Careless
+        return alarm
 
 
 class Careless(AsyncioWaiter):

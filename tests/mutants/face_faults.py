@@ -10,6 +10,7 @@ KEY = "tests/test_key.py::test_"
 TASKS = "tests/test_tasks.py::test_"
 THREADS = "tests/test_threads.py::test_"
 GAPS = "tests/test_mutant_gaps.py::test_"
+DONE = "tests/test_done.py::test_"
 FORK = "tests/contract/test_fork.py::test_"
 ATTEMPTS = "tests/contract/test_attempts.py::test_"
 
@@ -67,8 +68,8 @@ FACE_FAULTS: tuple[Mutant, ...] = (
         "async-with-wakes-before-the-key-is-back",
         "_face.py",
         "the same at the end of 'async with'",
-        old="return\n        self._owner = None\n" + BACK_THEN_WAKE.format(key="self._key"),
-        new="return\n        self._owner = None\n" + WAKE_THEN_BACK.format(key="self._key"),
+        old="return DONE\n        self._owner = None\n" + BACK_THEN_WAKE.format(key="self._key"),
+        new="return DONE\n        self._owner = None\n" + WAKE_THEN_BACK.format(key="self._key"),
         killers=(f"{GAPS}a_release_in_a_task_clears_the_owner_then_frees_then_wakes",),
     ),
     Mutant(
@@ -92,15 +93,23 @@ FACE_FAULTS: tuple[Mutant, ...] = (
         "newcomers-ignore-the-queue",
         "_face.py",
         "a task takes a key that is reserved for a waiter",
-        old="        if not self._queue:\n            try:",
-        new="        if True:\n            try:",
+        old="if not self._queue and task is not None:",
+        new="if task is not None:",
         killers=(f"{GAPS}a_task_that_enters_anew_queues_behind_those_who_wait",),
+    ),
+    Mutant(
+        "owner-is-who-made-the-coroutine",
+        "_face.py",
+        "a task that runs what another called waits, and owns the lock, in the other's name",
+        old="task = current_task() or task",
+        new="pass",
+        killers=(f"{DONE}a_task_that_runs_what_another_called_waits_in_its_own_name",),
     ),
     Mutant(
         "owner-not-noted-after-a-wait",
         "_face.py",
         "a task that had to wait holds the lock without owning it",
-        old="            raise\n        self._owner = task\n",
+        old="            raise\n        self._owner = waiter.task\n",
         new="            raise\n",
         killers=(f"{GAPS}a_task_that_had_to_wait_owns_the_lock",),
     ),

@@ -80,14 +80,14 @@ MACHINE_FAULTS: tuple[Mutant, ...] = (
     fault(
         "reservation-compared-the-wrong-way",
         fault="the key is reserved for whoever has not yet waited for long",
-        old="waited >= window or waited >= first.window or",
-        new="waited < window or waited < first.window or",
+        old="waited >= window\n" + " " * 24 + "or waited >= first.window",
+        new="waited < window\n" + " " * 24 + "or waited < first.window",
         killers=(f"{RESERVATIONS}newcomers_may_overtake_within_the_window_and_not_after_it",),
     ),
     fault(
         "strict-waiters-overtaken",
         fault="one that must not be overtaken is, by way of the patient one before it",
-        old=" or first.ticket <= self.last_strict",
+        old="\n" + " " * 24 + "or first.ticket <= self.last_strict",
         new="",
         killers=(f"{RESERVATIONS}nobody_overtakes_while_one_waits_that_must_not_be_overtaken",),
     ),
@@ -278,7 +278,7 @@ MACHINE_FAULTS: tuple[Mutant, ...] = (
     fault(
         "rest-past-the-deadline",
         fault="a rest has no end, whatever the deadline",
-        old="yield min(NEVER, waiter.deadline - now)",
+        old="yield NEVER if waiter.deadline == NEVER else waiter.deadline - now",
         new="yield NEVER",
         killers=(f"{RESTING}a_rest_ends_at_the_deadline_and_then_there_is_one_last_try",),
     ),

@@ -23,7 +23,7 @@ from backofflock import (
     ThreadBackoffLock,
     WouldBlock,
 )
-from backofflock._hosts import Alarm, AsyncioWaiter
+from backofflock._hosts import AsyncioWaiter
 from backofflock.testing import Deadlock, VirtualClock, record_attempts
 
 HOUR = 3600.0
@@ -292,7 +292,7 @@ def test_it_is_a_loop_factory_for_anyio() -> None:
 def test_other_loops_go_by_the_clock_of_the_machine() -> None:
     loop = asyncio.new_event_loop()
     try:
-        assert Alarm(loop, {}, BackoffLock()._queue).waiter is AsyncioWaiter
+        assert BackoffLock()._alarms[loop].waiter is AsyncioWaiter
     finally:
         loop.close()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from asyncio import _get_running_loop
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from anyio import TaskInfo
@@ -33,6 +34,7 @@ __all__ = [
     "in_loop_of",
     "running_asyncio_task",
     "running_task",
+    "running_trio_task",
     "task_info",
     "task_name",
     "trio_checkpoint",
@@ -51,8 +53,11 @@ def running_asyncio_task() -> asyncio.Task[Any] | None:
         return None
 
 
-def _running_trio_task() -> TrioTask:
-    # Without a task of asyncio it is trio that runs, alone or as a guest of asyncio's loop.
+def running_trio_task() -> TrioTask:
+    """Return the running task of trio; RuntimeError outside of any.
+
+    Without a task of asyncio it is trio that runs, alone or as a guest of asyncio's loop.
+    """
     trio = sys.modules.get("trio")
     try:
         task: TrioTask = trio.lowlevel.current_task()  # type: ignore[union-attr]
@@ -65,14 +70,13 @@ def _running_trio_task() -> TrioTask:
 
 def running_task() -> Task:
     """Return the running task, asyncio's or trio's; RuntimeError outside of any."""
-    return running_asyncio_task() or _running_trio_task()
+    return running_asyncio_task() or running_trio_task()
 
 
-async def trio_checkpoint() -> TrioTask:
-    """Pass a checkpoint, as trio expects of every call, and return the running task of trio."""
-    task = _running_trio_task()
-    await sys.modules["trio"].lowlevel.checkpoint()
-    return task
+def trio_checkpoint() -> Awaitable[None]:
+    """Return what to await where trio expects a checkpoint: in every call that may wait."""
+    checkpoint: Awaitable[None] = sys.modules["trio"].lowlevel.checkpoint()
+    return checkpoint
 
 
 def trio_waiter(task: TrioTask, window: float) -> TrioWaiter:

@@ -162,9 +162,6 @@ class Alarm(Pledge):
     )
 
     def __init__(self, loop: AbstractEventLoop, alarms: Alarms, queue: deque[Waiter]) -> None:
-        for other in list(alarms):
-            if other.is_closed():
-                alarms.pop(other, None)
         super().__init__()
         self.loop = loop
         has_own_time = isinstance(loop, BaseEventLoop) and type(loop).time is not _MONOTONIC
@@ -184,7 +181,6 @@ class Alarm(Pledge):
         self._timer: asyncio.TimerHandle | None = None
         self._rings_at = NEVER
         self._watched = -1
-        alarms[loop] = self
 
     def set(self, nap: Future[None], seconds: float) -> None:
         """End `nap` after `seconds`."""
@@ -247,5 +243,17 @@ class Alarm(Pledge):
         return cast("AsyncioWaiter", waiter)
 
 
-Alarms = dict[AbstractEventLoop, Alarm]
-"""The alarms of one lock."""
+class Alarms(dict[AbstractEventLoop, Alarm]):
+    """The alarms of one lock, by loop; where one is asked for first, it is made."""
+
+    __slots__ = ("_queue",)
+
+    def __init__(self, queue: deque[Waiter]) -> None:
+        self._queue = queue
+
+    def __missing__(self, loop: AbstractEventLoop) -> Alarm:
+        for other in list(self):
+            if other.is_closed():
+                self.pop(other, None)
+        alarm = self[loop] = Alarm(loop, self, self._queue)
+        return alarm

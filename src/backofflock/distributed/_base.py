@@ -9,8 +9,9 @@ from typing import Any, NoReturn
 
 from .._checks import Duration, duration
 from .._contention import Limits
-from .._face import DEFAULT, Default, chosen_limits, observer, refuse_unfit
+from .._face import DEFAULT, Default, chosen_limits, refuse_unfit
 from .._instrument import tell_hold, tell_wait
+from .._observers import observer
 from ..backends import connect
 from ..errors import AcquireTimeout
 from ..events import Outcome

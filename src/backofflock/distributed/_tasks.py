@@ -11,8 +11,8 @@ import anyio.lowlevel
 
 from .._checks import Duration
 from .._contention import Limits
-from .._face import observer
 from .._hosts import Task, running_asyncio_task, running_task, task_name
+from .._observers import observer
 from ..leases import AsyncBackend, Lease, clock
 from ._base import (
     CLEANUP,

@@ -13,8 +13,8 @@ from typing import cast
 
 from .._checks import Duration
 from .._contention import Limits
-from .._face import observer
 from .._hosts import Task, in_event_loop, in_loop_of, task_name
+from .._observers import observer
 from ..leases import Backend, Lease, clock
 from ._base import (
     CLEANUP,
