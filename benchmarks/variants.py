@@ -26,7 +26,7 @@ GRACES = (0.001, 0.003, 0.030)
 
 
 def variants() -> tuple[Peer, ...]:
-    """Return our locks with other windows, schedules and graces, and without their doorbell."""
+    """Return our locks with other defaults, and without their doorbell or their giving way."""
     return tuple(
         peer for peer in all_peers() if peer.package == "backofflock" for peer in _of(peer)
     )
@@ -44,12 +44,23 @@ def _of(peer: Peer) -> Iterator[Peer]:
     for grace in GRACES:
         yield variant(f"grace={grace:g}", partial(_with_grace, peer.make, grace))
     yield variant("call_soon_threadsafe", partial(_without_doorbell, peer.make))
+    if peer.make is ThreadBackoffLock:
+        yield variant("queues at once", _QueuesAtOnce)
 
 
 def _with_grace(make: Callable[[], Lock], grace: float) -> Lock:
     lock = make()
     lock._contention.grace = grace
     return lock
+
+
+class _QueuesAtOnce(ThreadBackoffLock):
+    """A lock whose threads do not give way to one that is on its way to the key."""
+
+    __slots__ = ()
+
+    def _give_way(self) -> None:
+        pass
 
 
 class _Alarms(Alarms):

@@ -12,7 +12,8 @@ import anyio
 import pytest
 import trio
 
-from backofflock import AcquireTimeout, ThreadBackoffLock, WouldBlock
+from backofflock import AcquireTimeout, ThreadBackoffLock, WouldBlock, threads
+from backofflock._hosts import ThreadWaiter
 
 LIMIT = 10.0
 
@@ -248,3 +249,22 @@ def test_acquire_async(backend: str) -> None:
         lock.release()
 
     anyio.run(main, backend=backend)
+
+
+def test_a_thread_gives_way_where_the_key_is_left_to_another_and_only_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    queued: list[int] = []
+    lock = ThreadBackoffLock(fair_after=0)
+    monkeypatch.setattr(threads, "give_way", lambda: queued.append(len(lock._queue)))
+    with lock:
+        assert not lock.acquire(timeout=0.001)
+    assert queued == []
+    lock.acquire()
+    away = ThreadWaiter(0.0)  # it is woken, and does not come
+    policy = lock._contention.contend(away, (None, None), None)
+    next(policy)
+    lock.release()
+    with lock:  # passes it over when it is late
+        assert queued == [1]
+    policy.close()

@@ -15,6 +15,7 @@ from ._contention import Limits, Observer
 from ._face import DEFAULT, Default, Face
 from ._hosts import (
     ThreadWaiter,
+    give_way,
     in_event_loop,
     in_loop_of,
     task_name,
@@ -175,6 +176,7 @@ class ThreadBackoffLock(Face):
         return ThreadAttempts(self, self._limits(timeout, max_attempts))
 
     def _acquire_in_thread(self, limits: Limits, observe: Observer | None = None) -> bool:
+        self._give_way()
         self._refuse_to_stall(stacklevel=4)
         waiter = ThreadWaiter(self._thread_window)
         machine = self._contention
@@ -185,6 +187,11 @@ class ThreadBackoffLock(Face):
             machine.abandon(policy, waiter)
             raise
         return True
+
+    def _give_way(self) -> None:
+        """Let one that is on its way to the key have it before this thread queues up."""
+        if self._key:
+            give_way()
 
     def _refuse_to_stall(self, stacklevel: int) -> None:
         """Raise or warn if a thread that is about to wait runs an event loop."""

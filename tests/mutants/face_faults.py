@@ -174,6 +174,22 @@ FACE_FAULTS: tuple[Mutant, ...] = (
         killers=(f"{GAPS}a_thread_that_enters_anew_queues_behind_those_who_wait",),
     ),
     Mutant(
+        "no-way-given",
+        "threads.py",
+        "a thread queues up while the one that it has just woken waits for the GIL",
+        old="        if self._key:\n            give_way()",
+        new="        if False:\n            give_way()",
+        killers=(f"{THREADS}a_thread_gives_way_where_the_key_is_left_to_another_and_only_there",),
+    ),
+    Mutant(
+        "way-given-to-holders",
+        "threads.py",
+        "a thread that has to wait for a holder sleeps before it queues up",
+        old="        if self._key:\n            give_way()",
+        new="        if True:\n            give_way()",
+        killers=(f"{THREADS}a_thread_gives_way_where_the_key_is_left_to_another_and_only_there",),
+    ),
+    Mutant(
         "free-lock-released-unnoticed",
         "threads.py",
         "the end of 'with' does not see that its body has released",

@@ -24,6 +24,7 @@ from types import SimpleNamespace, TracebackType
 from typing import Self
 from unittest import mock
 
+from backofflock import threads
 from backofflock._hosts._asyncio import AsyncioWaiter
 from backofflock._hosts._thread import ThreadWaiter
 
@@ -133,6 +134,7 @@ class Stage:
         host = sys.modules[ThreadWaiter.__module__]
         yield host, "allocate_lock", lambda: Gate(self)
         yield host, "time", SimpleNamespace(monotonic=self.monotonic, sleep=self.sleep)
+        yield threads, "give_way", self.give_way
         for waiter in (ThreadWaiter, AsyncioWaiter):
             yield waiter, "clock", staticmethod(self.monotonic)
 
@@ -223,6 +225,10 @@ class Stage:
     def sleep(self, seconds: float) -> None:
         """Stand in for ``time.sleep``."""
         self.nap(seconds, lambda: False)
+
+    def give_way(self) -> None:
+        """Stand in for `give_way`: whether another runs meanwhile is for the plan to say."""
+        self.step(TIME, False)
 
     def monotonic(self) -> float:
         """Stand in for ``time.monotonic``."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from anyio import TaskInfo
 
 from ._asyncio import Alarm, Alarms, AsyncioWaiter, finish
-from ._thread import ThreadWaiter
+from ._thread import ThreadWaiter, give_way
 
 if TYPE_CHECKING:
     from trio.lowlevel import Task as TrioTask
@@ -29,6 +29,7 @@ __all__ = [
     "TaskWaiter",
     "ThreadWaiter",
     "finish",
+    "give_way",
     "has_ended",
     "in_event_loop",
     "in_loop_of",
