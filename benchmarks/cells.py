@@ -100,7 +100,11 @@ def _tasks() -> list[Cell]:
 
 
 def _threads() -> list[Cell]:
-    cells = []
+    # What a thread alone reaches is what several can reach at the most: they exclude each other.
+    cells = [
+        Cell("threads", "threads", section, threads=1, count_seconds=0.2)
+        for section in ("cpu", "io")
+    ]
     for size in (2, 8, 32):
         for section in ("empty", "cpu", "io"):
             # Bars on fairness and on the longest wait are over runs of 2 s.

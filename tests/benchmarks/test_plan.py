@@ -82,6 +82,7 @@ def test_the_cells_are_those_of_the_bars_table_and_have_names_of_their_own() -> 
     assert len(names) == len(set(names))
     for size in (2, 10, 100, 1000, 10000):
         assert {f"tasks/asyncio/{size}/{hold}" for hold in ("turn", "1ms", "random")} <= set(names)
+    assert {"threads/1/cpu", "threads/1/io"} <= set(names)  # what several can reach at the most
     for size in (2, 8, 32):
         for section in ("empty", "cpu", "io"):
             assert {f"threads/{size}/{section}", f"threads/{size}/{section}/think"} <= set(names)
