@@ -161,21 +161,19 @@ class Face(ABC):
     else:
         __aenter__ = _enter
 
-    async def _wait(
-        self, task: asyncio.Task[Any] | None, limits: Limits, observe: Observer | None
-    ) -> None:
+    async def _wait(self, task: Any, limits: Limits, observe: Observer | None) -> None:
+        # Each variable more would take a waiter 1 or 2 % more memory.
         waiter: TaskWaiter
         if task is None:
-            trio_task = running_trio_task()
+            task = running_trio_task()
             await trio_checkpoint()
             if self._contention.try_take(None, None, self._window):
-                self._owner = trio_task
+                self._owner = task
                 return
-            waiter = self._waiter(trio_task)
-        else:  # as there, a call less
-            task = current_task() or task  # another may have made this coroutine
-            alarm = self._alarms[task.get_loop()]
-            waiter = alarm.waiter(task, self._window, alarm, alarm)
+            waiter = self._waiter(task)
+        else:
+            task = current_task()  # another may have called for this coroutine
+            waiter = self._alarms[task.get_loop()].new_waiter(task, self._window)
         if observe is None:
             observe = self._on_wait
             if NAPS.observers or is_logged(DEBUG):

@@ -182,6 +182,10 @@ class Alarm(Pledge):
         self._rings_at = NEVER
         self._watched = -1
 
+    def new_waiter(self, task: Task[Any], window: float) -> AsyncioWaiter:
+        """Return a new waiter for the running task, which this alarm vouches for."""
+        return self.waiter(task, window, self, self)
+
     def set(self, nap: Future[None], seconds: float) -> None:
         """End `nap` after `seconds`."""
         now = self.clock()
