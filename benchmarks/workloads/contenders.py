@@ -81,11 +81,11 @@ def _steps_in(seconds: float) -> int:
     of a short count is quicker than one of a long count, whose numbers have to be made; so what is
     timed is a section.
     """
-    steps, fastest = 1000, 0.0
-    for _ in range(5):
-        steps = round(steps * seconds / fastest) if fastest else steps
+    steps = 1000
+    for _ in range(6):
         fastest = min(_time_of(steps) for _ in range(500))
-    return max(1, round(steps * seconds / fastest))
+        steps = max(1, round(steps * seconds / fastest))
+    return steps
 
 
 def _time_of(steps: int) -> float:

@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from asyncio import current_task
 from collections.abc import Callable, Coroutine
 from enum import Enum
+from logging import DEBUG
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn
 
@@ -25,7 +26,7 @@ from ._hosts import (
 )
 from ._key import KEY, ForeignKey, ForeignLock, Key, new_key, reinit_after_fork
 from ._naps import NAPS
-from ._observers import DEBUG, is_logged, observer
+from ._observers import is_logged, observer
 from ._waiter import NEVER, Pledge
 from .records import LockStatistics, WaitDetails
 from .schedules import DEFAULT_SCHEDULE, POLLING_SCHEDULE, Rng, Schedule
@@ -176,6 +177,7 @@ class Face(ABC):
             waiter = self._alarms[task.get_loop()].new_waiter(task, self._window)
         if observe is None:
             observe = self._on_wait
+            # As observer() does: a call less for each wait.
             if NAPS.observers or is_logged(DEBUG):
                 observe = observer(observe)
         policy = self._contention.contend(waiter, limits, observe)
@@ -207,8 +209,10 @@ class Face(ABC):
         """Return a new waiter for the running task; `steps`: its own code decides when to try."""
         if not isinstance(task, asyncio.Task):
             return trio_waiter(task, self._window)
-        alarm = self._alarms[task.get_loop()]
-        return alarm.waiter(task, self._window, alarm, Pledge() if steps else alarm)
+        waiter = self._alarms[task.get_loop()].new_waiter(task, self._window)
+        if steps:
+            waiter.pledge = Pledge()
+        return waiter
 
     def _check(self) -> Check | None:
         """Return what raises if what this face knows of the holder makes waiting hopeless."""

@@ -10,7 +10,7 @@ from ._contention import Observer
 from ._naps import NAPS
 from .records import WaitDetails
 
-__all__ = ["DEBUG", "is_logged", "observer"]
+__all__ = ["is_logged", "observer"]
 
 logger = logging.getLogger("backofflock")
 logger.addHandler(logging.NullHandler())

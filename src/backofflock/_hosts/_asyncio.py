@@ -31,11 +31,11 @@ class AsyncioWaiter(Waiter):
 
     is_watched = True
 
-    def __init__(self, task: Task[Any], window: float, alarm: Alarm, pledge: Pledge) -> None:
+    def __init__(self, task: Task[Any], window: float, alarm: Alarm) -> None:
         self.task = task
         self.window = window
         self.alarm = alarm
-        self.pledge = pledge
+        self.pledge = alarm
         self._nap: Future[None] | None = None
 
     @property
@@ -184,7 +184,7 @@ class Alarm(Pledge):
 
     def new_waiter(self, task: Task[Any], window: float) -> AsyncioWaiter:
         """Return a new waiter for the running task, which this alarm vouches for."""
-        return self.waiter(task, window, self, self)
+        return self.waiter(task, window, self)
 
     def set(self, nap: Future[None], seconds: float) -> None:
         """End `nap` after `seconds`."""
