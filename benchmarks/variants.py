@@ -5,6 +5,7 @@ They take part only if ``--only`` names them, as in ``--only 'ThreadBackoffLock*
 
 from __future__ import annotations
 
+import time
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -23,6 +24,9 @@ WINDOWS = (0.0, 0.002, 0.004, 0.010, 0.020, 0.040, 0.080)
 
 GRACES = (0.001, 0.003, 0.030)
 """Seconds by which a waiter may be late for its promise."""
+
+WAYS = (1e-6, 0.0002)
+"""Seconds for which a thread gives way."""
 
 
 def variants() -> tuple[Peer, ...]:
@@ -45,7 +49,9 @@ def _of(peer: Peer) -> Iterator[Peer]:
         yield variant(f"grace={grace:g}", partial(_with_grace, peer.make, grace))
     yield variant("call_soon_threadsafe", partial(_without_doorbell, peer.make))
     if peer.make is ThreadBackoffLock:
-        yield variant("queues at once", _QueuesAtOnce)
+        yield variant("queues at once", partial(_GivesWay, None))
+        for seconds in WAYS:
+            yield variant(f"gives way for {seconds * 1e6:g} us", partial(_GivesWay, seconds))
 
 
 def _with_grace(make: Callable[[], Lock], grace: float) -> Lock:
@@ -54,13 +60,18 @@ def _with_grace(make: Callable[[], Lock], grace: float) -> Lock:
     return lock
 
 
-class _QueuesAtOnce(ThreadBackoffLock):
-    """A lock whose threads do not give way to one that is on its way to the key."""
+class _GivesWay(ThreadBackoffLock):
+    """A lock whose threads give way to one on its way to the key for other seconds, or not."""
 
-    __slots__ = ()
+    __slots__ = ("_seconds",)
+
+    def __init__(self, seconds: float | None) -> None:
+        super().__init__()
+        self._seconds = seconds
 
     def _give_way(self) -> None:
-        pass
+        if self._key and self._seconds is not None:
+            time.sleep(self._seconds)
 
 
 class _Alarms(Alarms):

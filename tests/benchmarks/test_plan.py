@@ -10,7 +10,7 @@ from itertools import groupby
 
 import pytest
 
-from backofflock import POLLING_SCHEDULE, ThreadBackoffLock
+from backofflock import POLLING_SCHEDULE
 from benchmarks.bars import bars_for
 from benchmarks.cells import CELLS
 from benchmarks.peers import Peer, all_peers
@@ -132,8 +132,8 @@ def test_a_variant_differs_from_its_lock_in_what_it_is_named_after() -> None:
     assert made["ThreadBackoffLock(fair_after=0.002)"]._thread_window == 0.002
     assert made["BackoffLock(POLLING_SCHEDULE)"]._contention.schedule == POLLING_SCHEDULE
     assert made["BackoffLock(grace=0.03)"]._contention.grace == 0.03
-    at_once = type(made["ThreadBackoffLock(queues at once)"])
-    assert at_once._give_way is not ThreadBackoffLock._give_way
+    for name, seconds in (("queues at once", None), ("gives way for 200 us", 0.0002)):
+        assert made[f"ThreadBackoffLock({name})"]._seconds == seconds
     with closing(asyncio.new_event_loop()) as loop:
         alarm = made["ThreadBackoffLock(call_soon_threadsafe)"]._alarms[loop]
         assert alarm.post == loop.call_soon_threadsafe

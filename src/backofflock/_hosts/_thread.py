@@ -11,20 +11,28 @@ from .._waiter import Pledge, Waiter
 __all__ = ["ThreadWaiter", "give_way"]
 
 
-def give_way() -> None:
-    """Sleep as briefly as the machine can, so that a thread can run that has just been woken.
+GIVES_WAY = 0.0001
+"""Seconds a thread sleeps to let another run.
 
-    It needs the GIL, and what this thread would do next keeps it from it. Of 32 threads that sleep
-    for 200 us under the lock, it takes those that queue at once 1 % longer than a `threading.Lock`,
-    and those that give way 1 % less. Where 4 threads and 4 tasks hold a lock for 1 ms, a thread
-    follows on a thread after 18 instead of 28 us. The price: who then waits for the GIL is not in
-    the queue yet, so that of 8 threads with an empty section the longest wait is 99 instead of
-    55 ms; and CPU, 84 instead of 75 us an acquisition for those 4 and 4 (medians of 9 to 27 samples
-    on CPython 3.12). To see it again: ``python -m benchmarks --only threads/32/io --only
-    threads/8/empty --only mixed/4+4/1ms --only threading.Lock --only ThreadBackoffLock --only
-    'ThreadBackoffLock(queues at once)'``.
+By the end the other should be at work and the GIL free: an event loop that goes to sleep while this
+thread waits for the GIL has to wake it, and came back from a sleep of 1 ms 70 us later. But the
+longer it sleeps, the sooner the queue is empty. With 0 (queueing at once), 1, 100 and 200 us a
+thread and a task that hold the lock for 1 ms reached 1.01, 0.99, 1.02 and 1.03 of aiologic's
+throughput, and 32 threads that sleep for 200 us under it 1.00, 1.03, 1.03 and 1.00 of
+`threading.Lock`'s. The price of giving way: who then waits for the GIL is not in the queue yet, so
+that of 8 threads with an empty section the longest wait was 53, 114, 99 and 100 ms (medians of 12
+rounds on CPython 3.12). To see it again: ``python -m benchmarks --only mixed/1+1/1ms --only
+threads/32/io --only threads/8/empty --only threading.Lock --only aiologic.Lock --only
+ThreadBackoffLock --only 'ThreadBackoffLock(queues at once)' --only 'ThreadBackoffLock(gives*)'``.
+"""
+
+
+def give_way() -> None:
+    """Sleep for a moment, so that a thread can run that has just been woken.
+
+    It needs the GIL, and what this thread would do next keeps it from it.
     """
-    time.sleep(1e-6)
+    time.sleep(GIVES_WAY)
 
 
 class ThreadWaiter(Waiter):
