@@ -26,7 +26,7 @@ def say(number, frame):
 for name in "HUP INT QUIT USR1 USR2 TSTP CONT".split():
     signal.signal(getattr(signal, "SIG" + name), say)
 def leave(number, frame):
-    print("SIGTERM", flush=True)
+    os.write(1, b"SIGTERM\\n")  # not print: a second one may interrupt it
     os._exit(7)
 signal.signal(signal.SIGTERM, leave)
 print(os.getpid(), flush=True)
@@ -274,7 +274,10 @@ def test_killed_it_takes_the_command_along_and_the_lock_is_free(tmp_path: Path) 
         command = int(process.line())
         process.signal(signal.SIGKILL)
         assert process.line() == "SIGTERM"
-        assert process.end() == (-9, "", "")
+        status, more, errors = process.end()
+        assert (status, errors) == (-9, "")
+        # Linux signals for each thread of the parent that dies and leaves the child to another.
+        assert set(more.split()) <= {"SIGTERM"}
         eventually(lambda: not Path(f"/proc/{command}").exists())
     assert is_free(tmp_path)
 

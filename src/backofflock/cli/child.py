@@ -66,7 +66,8 @@ class Child:
     """A command that runs.
 
     On Linux it gets SIGTERM if this process dies without having ended it: nobody renews its lease
-    any more. Whoever has `Signals` may tell `look` of SIGCHLD.
+    any more. It may get it several times, as this process dies thread by thread and the system
+    hands the command from one to the next. Whoever has `Signals` may tell `look` of SIGCHLD.
     """
 
     def __init__(
