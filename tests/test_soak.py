@@ -52,7 +52,7 @@ def run(line: list[str]) -> subprocess.CompletedProcess[str]:
 
 def test_a_short_soak_is_clean(tmp_path: Path) -> None:
     file = tmp_path / "soak.json"
-    done = run(command("--minutes", "0.13", "--seed", "7", "--json", file))
+    done = run(command("--minutes", "0.3", "--seed", "7", "--json", file))
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""
     found = json.loads(file.read_text())
