@@ -220,7 +220,7 @@ if not child:
     backend.renew("orders", "a", 1.0)
 """,
     "subprocess": """
-look = "import sys; print('ready', flush=True); sys.stdin.read()"
+look = "import os, sys; os.write(1, b'ready\\\\n'); sys.stdin.read()"
 child = subprocess.Popen([sys.executable, "-c", look], close_fds=False).pid
 """,
 }
@@ -233,7 +233,7 @@ def test_child_that_outlives_its_parent_keeps_nothing_locked(tmp_path: Path, kin
 backend = FileBackend(directory)
 print(backend.try_acquire("orders", "a", 1.0).fence, flush=True)
 {HOLDERS[kind]}
-print(child or "ready", flush=True)
+os.write(1, b"%d\\n" % child if child else b"ready\\n")  # in one piece, which print need not be
 sys.stdin.read()
 os._exit(0)
 """
