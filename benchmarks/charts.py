@@ -230,9 +230,14 @@ def _cpu_while_waiting(values: Values) -> Figure | None:
     for axis, (size, shares) in zip(axes, charted.items(), strict=True):
         names = sorted(shares, key=shares.__getitem__, reverse=True)
         bars = axis.barh(
-            names, [shares[name] for name in names], color=[LOOKS[name].colour for name in names]
+            names,
+            [max(shares[name], 0.1) for name in names],
+            color=[LOOKS[name].colour for name in names],
         )
-        axis.bar_label(bars, fmt="%.1f %%", padding=4, bbox={"color": "white", "pad": 1}, zorder=3)
+        labels = [
+            f"{shares[name]:.1f} %" if shares[name] >= 0.1 else "less than 0.1 %" for name in names
+        ]
+        axis.bar_label(bars, labels, padding=4, bbox={"color": "white", "pad": 1}, zorder=3)
         axis.set(xscale="log", xlim=(0.1, 400), ylabel="")
         axis.set_title(f"{size:,} waiting tasks", pad=18)
         axis.set_xlabel("% of a core")

@@ -35,7 +35,8 @@ that do nothing but count, where the lock is held so briefly that taking times w
 are taken by `time.perf_counter` around each acquisition, with a heartbeat on the loop that notes
 how late it is for timers of 1 to 3 ms; waits below 1 µs are counted as none, and those that are not
 over at the end of a sample count as long as they have lasted. The free lock is the exception: its
-waits are what entering it takes. What one thread reaches alone, in `threads/1`, is what several can
+waits are what entering it takes. CPU while waiting is that of one second without a heartbeat, which
+takes more than most locks do. What one thread reaches alone, in `threads/1`, is what several can
 reach at the most, as they exclude each other. Jain's index is 1 where all contenders got equally
 much, and 1/n where one of n got everything. Memory is what `tracemalloc` sees appear for a task
 that waits, less what it sees for a task that waits for a future made beforehand; the metric with

@@ -133,6 +133,13 @@ def test_waiters_are_measured_held_and_drained(name: str) -> None:
     assert (figures["cpu share"] > 0.3) == (name == "spin")
 
 
+def test_heartbeats_are_no_cpu_while_waiting() -> None:
+    cell = Cell("waiters", "asyncio", "held", tasks=50)
+    figures = take_sample(_named("asyncio.Lock"), cell, "timed", 0.5).figures
+    assert figures["cpu share"] < 0.003  # with heartbeats, three to six times that
+    assert figures["loop p99"] > 0.0
+
+
 def test_memory_per_waiter_leaves_the_task_out() -> None:
     cell = Cell("waiters", "asyncio", "held", tasks=200)
     figures = take_sample(_named("asyncio.Lock"), cell, "memory", 0.1).figures
