@@ -144,7 +144,15 @@ def _mixed() -> list[Cell]:
                 timed_seconds=0.3,
             ),
             # Locks that hand over well differ by less than one sample does from the next.
-            Cell("mixed", host, "1ms", tasks=tasks, threads=threads, timed_seconds=0.5, weight=3),
+            Cell(
+                "mixed",
+                host,
+                "1ms",
+                tasks=tasks,
+                threads=threads,
+                timed_seconds=0.5,
+                weight=7 if threads else 3,
+            ),
         ]
     return cells
 

@@ -50,10 +50,10 @@ def plan(
 ) -> list[Step]:
     """Return the steps of a run: round by round, cell by cell, the peers in an order drawn anew.
 
-    Peers that a bar of the cell compares take part in every round. The others take part in every
-    third, in long samples in the first alone, and in a quick run not at all; with `everybody` they
-    are like the former. A quick run's short samples are half as long, and those that take times are
-    taken once a round.
+    Peers that a bar of the cell compares take part in every sample. The others take part in every
+    third round, in long samples in the first alone, in samples that take times once a round where
+    bars compare others, and in a quick run not at all; with `everybody` they are like the former. A
+    quick run's short samples are half as long, and those that take times are taken once a round.
     """
     rng = random.Random(seed)
     steps = []
@@ -66,11 +66,13 @@ def plan(
                     if quick and ((long and number > 0) or (mode == "timed" and again > 0)):
                         continue
                     named = _named(bars, cell, mode, quick)
-                    context = everybody or (number == 0 if long else number % EVERY == 0)
+                    context = number == 0 if long else number % EVERY == 0
+                    if named and mode == "timed" and again > 0:
+                        context = False
                     chosen = [
                         peer
                         for peer in present
-                        if peer.name in named or (context and (everybody or not quick))
+                        if peer.name in named or everybody or (context and not quick)
                     ]
                     at = number * cell.weight + again
                     length = seconds / 2 if quick and not long else seconds

@@ -72,6 +72,16 @@ def test_a_whole_run_measures_every_peer_in_every_cell_it_can_serve() -> None:
     }
 
 
+def test_what_a_bar_compares_is_measured_more_often_in_a_round() -> None:
+    for cell, ours, others in (("mixed/4+4/1ms", 7, 1), ("uncontended/asyncio", 10, 10)):
+        taken = Counter(step.peer.name for step in _plan(1) if step.cell.id == cell)
+        named = {name for bar in BARS if bar.cell == cell for name in (bar.peer, bar.against)}
+        assert len(taken) > len(named)
+        assert taken == {name: ours if name in named else others for name in taken}
+    every = Counter(s.peer.name for s in _plan(1) if s.cell.id == "mixed/loops-8/1ms")
+    assert set(every.values()) == {3}  # no bar is about it
+
+
 def test_a_missing_peer_is_not_measured() -> None:
     peers = tuple(
         replace(peer, missing="gone") if peer.package == "trio" else peer for peer in PRESENT
