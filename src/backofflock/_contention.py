@@ -39,8 +39,8 @@ GRACE = 0.010
 
 So long a loop that is blocked holds the others up. Less takes threads for dead that only wait for
 the GIL, whose switch interval is 5 ms: with 1, 3, 10 and 30 ms 32 threads with an empty section had
-the lock 458, 882, 934 and 1,411 thousand times a second, 8 threads that compute for 20 us 42, 42,
-46 and 47 thousand times; 4 threads and 4 tasks that hold it for 1 ms made no difference (medians of
+the lock 344, 431, 470 and 545 thousand times a second, 8 threads that compute for 20 us 20, 22, 22
+and 23 thousand times; 4 threads and 4 tasks that hold it for 1 ms made no difference (medians of
 5 rounds on CPython 3.12). To see it again: ``python -m benchmarks --only '*grace=*' --only
 ThreadBackoffLock --only threads/32/empty --only threads/8/cpu --only mixed/4+4/1ms``.
 """

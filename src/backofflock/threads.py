@@ -52,14 +52,14 @@ class ThreadBackoffLock(Face):
     The arguments are those of `BackoffLock`. Without `fair_after` a thread may overtake threads
     that have waited for less than 30 ms, as long as no task waits; a task neither overtakes nor is
     overtaken. With it, that is the window of threads and tasks alike; 0 is first come, first
-    served. Source of the 30 ms: threads that overtake cause fewer switches. With 0, 2, 4, 10, 20, 30,
-    40 and 80 ms 32 threads that compute for 20 us reached 0.32, 0.30, 0.53, 0.84, 0.99, 1.11, 1.00
-    and 1.15 times the throughput of `threading.Lock` (CPython 3.12 switches threads every 5 ms), two
-    threads with an empty section 2.2 to 3.1 times with each; with 40 and 80 ms 32 threads that sleep
-    for 200 us no longer got equal shares in 2 s (Jain's index 0.94 and 0.82, with 30 ms 0.99; all
-    medians of 7 rounds). To see it again: ``python -m benchmarks --only threads/2/empty --only
-    threads/32/cpu --only threads/32/io --only 'ThreadBackoffLock(fair*)' --only ThreadBackoffLock
-    --only threading.Lock``.
+    served. Source of the 30 ms: threads that overtake cause fewer switches. With 0, 2, 4, 10, 20,
+    30, 40 and 80 ms 32 threads that compute for 20 us reached 0.32, 0.30, 0.53, 0.84, 0.99, 1.11,
+    1.00 and 1.15 times the throughput of `threading.Lock` (CPython 3.12 switches threads every 5
+    ms), two threads with an empty section 2.2 to 3.1 times with each. With 40 and 80 ms 32 threads
+    that sleep for 200 us no longer got equal shares in 2 s (Jain's index 0.94 and 0.82, with 30 ms
+    0.99; all are medians of 7 rounds). To see it again: ``python -m benchmarks --only
+    threads/2/empty --only threads/32/cpu --only threads/32/io --only
+    'ThreadBackoffLock(fair*)' --only ThreadBackoffLock --only threading.Lock``.
 
     Promised: mutual exclusion; an acquire that is cancelled, times out or is interrupted leaves
     nothing held and nothing queued; ``async with`` blocks no event loop; no waiter waits for ever
