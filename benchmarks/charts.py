@@ -229,14 +229,9 @@ def _cpu_while_waiting(values: Values) -> Figure | None:
     figure, axes = _panels(len(charted), "CPU while a lock stays held: less is better", wide=6.5)
     for axis, (size, shares) in zip(axes, charted.items(), strict=True):
         names = sorted(shares, key=shares.__getitem__, reverse=True)
-        bars = axis.barh(
-            names,
-            [max(shares[name], 0.1) for name in names],
-            color=[LOOKS[name].colour for name in names],
-        )
-        labels = [
-            f"{shares[name]:.1f} %" if shares[name] >= 0.1 else "less than 0.1 %" for name in names
-        ]
+        widths = [max(shares[name], 0.1) for name in names]  # the axis begins at 0.1
+        bars = axis.barh(names, widths, color=[LOOKS[name].colour for name in names])
+        labels = ["less than 0.1 %" if width == 0.1 else f"{width:.1f} %" for width in widths]
         axis.bar_label(bars, labels, padding=4, bbox={"color": "white", "pad": 1}, zorder=3)
         axis.set(xscale="log", xlim=(0.1, 400), ylabel="")
         axis.set_title(f"{size:,} waiting tasks", pad=18)

@@ -63,17 +63,13 @@ def plan(
             for again in range(cell.weight):
                 for mode, seconds in _modes(cell, number):
                     long = seconds >= LONG
-                    if quick and ((long and number > 0) or (mode == "timed" and again > 0)):
+                    repeat = mode == "timed" and again > 0
+                    if quick and ((long and number > 0) or repeat):
                         continue
                     named = _named(bars, cell, mode, quick)
-                    context = number == 0 if long else number % EVERY == 0
-                    if named and mode == "timed" and again > 0:
-                        context = False
-                    chosen = [
-                        peer
-                        for peer in present
-                        if peer.name in named or everybody or (context and not quick)
-                    ]
+                    turn = number == 0 if long else number % EVERY == 0
+                    others = everybody or (turn and not quick and not (repeat and named))
+                    chosen = [peer for peer in present if others or peer.name in named]
                     at = number * cell.weight + again
                     length = seconds / 2 if quick and not long else seconds
                     steps += [
