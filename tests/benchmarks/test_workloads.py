@@ -15,7 +15,7 @@ from benchmarks.cells import Cell
 from benchmarks.peers import Peer, all_peers, serving
 from benchmarks.runner import Step, measure
 from benchmarks.stats import jain
-from benchmarks.workloads import Result, take_sample, tasks
+from benchmarks.workloads import Result, take_sample, tasks, waiters
 from benchmarks.workloads.tally import SHARES, Tally
 
 from .sampling import long_enough
@@ -133,10 +133,18 @@ def test_waiters_are_measured_held_and_drained(name: str) -> None:
     assert (figures["cpu share"] > 0.3) == (name == "spin")
 
 
-def test_heartbeats_are_no_cpu_while_waiting() -> None:
+def test_heartbeats_are_no_cpu_while_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    running: list[int] = []
+
+    def process_time() -> float:
+        running.append(len(asyncio.all_tasks()))
+        return time.process_time()
+
+    monkeypatch.setattr(waiters, "process_time", process_time)
     cell = Cell("waiters", "asyncio", "held", tasks=50)
-    figures = take_sample(_named("asyncio.Lock"), cell, "timed", 0.5).figures
-    assert figures["cpu share"] < 0.003  # with heartbeats, three to six times that
+    figures = take_sample(_named("asyncio.Lock"), cell, "timed", 0.1).figures
+    assert running == [51, 51]  # the waiters, and the task that holds the lock
+    assert 0.0 < figures["cpu share"] < 1.0
     assert figures["loop p99"] > 0.0
 
 
