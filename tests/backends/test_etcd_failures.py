@@ -288,15 +288,20 @@ def test_a_name_that_is_too_long_is_refused(server: EtcdServer) -> None:
 
 
 def test_without_space_nothing_is_granted_and_what_is_held_stays_so(name: str) -> None:
+    quota = 100_000
     with (
-        EtcdServer(quota_backend_bytes="100000") as server,
+        EtcdServer(quota_backend_bytes=str(quota)) as server,
         EtcdBackend(server.address) as backend,
     ):
         ttl = 5.0  # seconds for which the machine may stand still between two renewals
         assert isinstance(backend.try_acquire(name, "a", ttl), Grant)
         with pytest.raises(AssertionError, match="space exceeded"):
-            for _ in range(100):
-                server.ask("kv/put", {"key": base64("x"), "value": base64("x" * 50_000)})
+            # In small pieces: the file grows by whole pages of 4,096 bytes, so that the one which
+            # is refused finds the quota exceeded. A large one can be refused below it, and then a
+            # release, which needs no space, is not.
+            for _ in range(2000):
+                server.ask("kv/put", {"key": base64("x"), "value": base64("x" * 1_000)})
+        assert int(server.ask("maintenance/status", {})["dbSize"]) > quota
         with pytest.raises(BackendRefused, match="space exceeded"):
             backend.try_acquire(new_name("no space"), "b", LONG)
         until = time.monotonic() + 1.2 * ttl
