@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 import warnings
 from datetime import timedelta
 from typing import Any
@@ -141,13 +142,19 @@ def test_a_condition_takes_the_lock_back_whatever_the_limits() -> None:
 def test_waiting_in_a_thread_that_runs_a_loop_warns_at_the_callers_line() -> None:
     lock = ThreadBackoffLock(name="orders")
 
+    def releases_once_somebody_waits() -> None:
+        until = time.monotonic() + LIMIT
+        while not lock.statistics().tasks_waiting and time.monotonic() < until:
+            time.sleep(0.001)
+        lock.release()
+
     async def blocks_its_loop() -> None:
         lock.acquire()  # as a foreign thread would hold it: by no task
         with pytest.warns(RuntimeWarning, match="'orders' blocks the event loop") as caught:
             assert lock.acquire(timeout=0.001) is False
         assert caught[0].filename == __file__
         with pytest.warns(RuntimeWarning, match="blocks the event loop") as caught:
-            threading.Timer(0.01, lock.release).start()
+            threading.Thread(target=releases_once_somebody_waits).start()
             with lock:
                 pass
         assert caught[0].filename == __file__

@@ -65,7 +65,7 @@ class OfMemory(BackendContract):
 
 class TestMemory(BackendContract):
     hosts: ClassVar[tuple[str, ...]] = EVERYWHERE
-    ttl = 0.15
+    ttl = 0.4  # two thirds of it a renewal may be late
     slack = 0.5
     place = Place()
 

@@ -145,7 +145,7 @@ def test_a_forked_child_has_connections_of_its_own(server: RedisServer) -> None:
 def test_a_release_that_was_not_answered_is_remembered_when_it_is_sent_again(
     server: RedisServer, proxy: Proxy, ask: Asker
 ) -> None:
-    backend = ask.backend(server.url(proxy.port), request_timeout=0.3)
+    backend = ask.backend(server.url(proxy.port), request_timeout=1.0)
     assert isinstance(ask(backend, "try_acquire", "orders", "a", 30.0), Grant)
     proxy.swallow_replies()
     with pytest.raises(BackendUnavailable):
@@ -159,7 +159,7 @@ def test_a_release_that_was_not_answered_is_remembered_when_it_is_sent_again(
 def test_an_acquire_that_is_overtaken_by_its_release_is_refused(
     server: RedisServer, proxy: Proxy, ask: Asker
 ) -> None:
-    backend = ask.backend(server.url(proxy.port), request_timeout=0.3)
+    backend = ask.backend(server.url(proxy.port), request_timeout=1.0)
     with RedisBackend.from_url(server.url()) as network:
         proxy.swallow_replies()
         with pytest.raises(BackendUnavailable):
