@@ -9,9 +9,7 @@ import coverage
 import hypothesis  # before trio, whose plugin for it warns if it comes later
 import pytest
 
-# No deadline for an example: a machine that stands still is no fault of what is tested.
-hypothesis.settings.register_profile("backofflock", deadline=None)
-hypothesis.settings.load_profile("backofflock")
+assert hypothesis
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -11,7 +11,7 @@ from math import inf, nan
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from backofflock._checks import attempts_limit, duration, limit, number, span
@@ -35,6 +35,7 @@ def refusal(check: Check, value: object, error: type[Exception]) -> str:
 
 
 @pytest.mark.parametrize("check", [duration, limit, span])
+@settings(deadline=None)
 @given(seconds=st.floats(0.0, allow_infinity=False) | st.integers(0, 10**300))
 @example(seconds=5e-324)
 @example(seconds=0)
@@ -45,6 +46,7 @@ def test_seconds_come_out_as_the_same_float(check: Check, seconds: float) -> Non
 
 
 @pytest.mark.parametrize("check", [duration, limit, span])
+@settings(deadline=None)
 @given(delta=st.timedeltas(min_value=timedelta(0)))
 def test_a_timedelta_comes_out_as_its_seconds(check: Check, delta: timedelta) -> None:
     result = check("patience", delta)
@@ -76,6 +78,7 @@ def test_only_a_limit_may_be_none_and_says_so() -> None:
 # -- spans -----------------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0.0, allow_infinity=False), min_size=2, max_size=2).map(sorted))
 def test_a_pair_comes_out_as_a_tuple_of_floats(drawn: list[float]) -> None:
     assert span("patience", drawn) == span("patience", tuple(drawn)) == tuple(drawn)
@@ -114,6 +117,7 @@ def test_what_is_not_two_is_no_pair(value: object) -> None:
 # -- numbers ---------------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(st.floats(-3.0, 3.0), st.floats(-3.0, 3.0), st.floats(-3.0, 3.0))
 @example(0.0, 0.0, 1.0)
 @example(1.0, 0.0, 1.0)

@@ -12,7 +12,7 @@ from itertools import islice
 from math import isclose
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backofflock.schedules import (
@@ -63,6 +63,7 @@ def test_the_delays_are_those_of_the_table(schedule: Schedule, expected: list[fl
     assert [round(delay, 12) for delay in first(11, schedule)] == expected
 
 
+@settings(deadline=None)
 @given(st.floats(1e-6, 0.5), st.floats(0.5, 1e6), st.floats(1.0, 10.0), st.floats(0.0, 6.0))
 def test_every_ceiling_is_its_formula(
     initial: float, cap: float, factor: float, power: float
@@ -112,6 +113,7 @@ def test_contenders_draw_from_the_whole_range_and_differ() -> None:
     assert 2.98 < max(units) < 3.0
 
 
+@settings(deadline=None)
 @given(any_schedule(), st.integers(), st.integers())
 def test_a_seed_decides_all_and_iterators_share_nothing(
     schedule: Schedule, seed: int, other_seed: int
@@ -169,6 +171,7 @@ os.waitpid(child, 0)
 # -- jitter ----------------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from(JITTERED),
     st.floats(0.0, 0.5),

@@ -36,7 +36,7 @@ from .schedule_kinds import BOUNDED, Bounded, Stuck, bounded, first, rngs, top
 
 
 @pytest.mark.parametrize("family", BOUNDED)
-@settings(max_examples=6)
+@settings(deadline=None, max_examples=6)
 @given(st.data(), rngs())
 def test_delays_stay_within_the_cap_for_100_000_retries(
     family: Callable[..., Bounded], data: st.DataObject, rng: Rng
@@ -48,6 +48,7 @@ def test_delays_stay_within_the_cap_for_100_000_retries(
     assert all(in_bounds)
 
 
+@settings(deadline=None)
 @given(bounded(), rngs())
 def test_any_fields_and_any_randomness_stay_within_the_cap(schedule: Bounded, rng: Rng) -> None:
     # 1,200 retries: past 1,024 doublings, whatever the start.
@@ -56,6 +57,7 @@ def test_any_fields_and_any_randomness_stay_within_the_cap(schedule: Bounded, rn
     ] == []
 
 
+@settings(deadline=None)
 @given(bounded(), st.floats(0, 1, exclude_max=True))
 def test_a_delay_costs_at_most_one_draw(schedule: Bounded, u: float) -> None:
     rng = Stuck(u)

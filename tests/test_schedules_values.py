@@ -14,7 +14,7 @@ from math import inf, nan
 from typing import Any, cast
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backofflock import schedules
@@ -51,6 +51,7 @@ class Countdown(Schedule):
 # -- values ----------------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(any_schedule(), st.integers())
 def test_copies_by_every_means_are_equal_and_behave_alike(schedule: Schedule, seed: int) -> None:
     copies = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 import warnings
 from datetime import timedelta
 from typing import Any
@@ -15,6 +14,8 @@ import trio
 
 from backofflock import AcquireTimeout, ThreadBackoffLock, WouldBlock, threads
 from backofflock._hosts import ThreadWaiter
+
+from .scripts import until
 
 LIMIT = 10.0
 
@@ -143,10 +144,10 @@ def test_waiting_in_a_thread_that_runs_a_loop_warns_at_the_callers_line() -> Non
     lock = ThreadBackoffLock(name="orders")
 
     def releases_once_somebody_waits() -> None:
-        until = time.monotonic() + LIMIT
-        while not lock.statistics().tasks_waiting and time.monotonic() < until:
-            time.sleep(0.001)
-        lock.release()
+        try:
+            until(lambda: lock.statistics().tasks_waiting)
+        finally:
+            lock.release()
 
     async def blocks_its_loop() -> None:
         lock.acquire()  # as a foreign thread would hold it: by no task

@@ -14,7 +14,6 @@ import pytest
 import uvloop
 
 from backofflock import BackendRefused, BackendUnavailable, Busy, Grant
-from backofflock.backends import _postgres_calls
 from backofflock.backends.postgres import PostgresBackend
 from backofflock.leases import AsyncBackend
 
@@ -45,12 +44,6 @@ class BlindLoop(asyncio.SelectorEventLoop):
 
 
 LOOPS = [asyncio.SelectorEventLoop, uvloop.new_event_loop, BlindLoop]
-
-
-@pytest.fixture
-def comes_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a release read the answer of an earlier request, however slow the machine is."""
-    monkeypatch.setattr(_postgres_calls, "GRACE", 15.0)
 
 
 @pytest.fixture(params=LOOPS, ids=["asyncio", "uvloop", "blind"])
@@ -172,7 +165,6 @@ def test_a_cancelled_request_leaves_a_session_that_is_of_use(
     server: PostgresServer,
     backend: PostgresBackend,
     run: Callable[[Coroutine[Any, Any, None]], None],
-    comes_soon: None,
 ) -> None:
     # Its answer is read by the release, if it comes soon.
     name = new_name("cancelled")
@@ -273,7 +265,6 @@ def test_an_event_loop_that_ends_in_the_midst_of_a_request_leaves_the_lock_to_be
     server: PostgresServer,
     backend: PostgresBackend,
     run: Callable[[Coroutine[Any, Any, None]], None],
-    comes_soon: None,
 ) -> None:
     name = new_name("ended")
 

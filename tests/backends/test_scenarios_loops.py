@@ -17,17 +17,15 @@ from .servers.base import Server
 LOOPS = (ON_ASYNCIO, ON_UVLOOP, ON_TRIO)
 
 GAP = 0.5
-"""Seconds that no tick may be late, but for one that met a stall of the machine."""
-
-STALL = 2.0
-"""Seconds that no tick at all may be late. Requests wait for 5 s, so who waits for one shows."""
+"""Seconds that no tick may be late. Requests wait for 5 s, so who waits for one shows."""
 
 
 class Ticker:
     """A task that is to run all the time."""
 
     def __init__(self) -> None:
-        self.gaps: list[float] = []
+        self.longest = 0.0
+        self.ticks = 0
         self.over = False
 
     async def __call__(self, world: World) -> None:
@@ -35,7 +33,8 @@ class Ticker:
         while not self.over:
             await world.sleep(0.005)
             now = monotonic()
-            self.gaps.append(now - last)
+            self.longest = max(self.longest, now - last)
+            self.ticks += 1
             last = now
 
     __name__ = "ticker"
@@ -76,9 +75,7 @@ def test_no_loop_is_delayed_while_a_server_hangs(server: Server, proxy: Proxy, h
             assert isinstance(waiter.error, AcquireTimeout), waiter.error
         ticker.over = True  # after the clients were closed, while the server still hangs
         await world.join([ticking])
-        assert len(ticker.gaps) > 100
-        *_, second, longest = sorted(ticker.gaps)
-        assert second < GAP, f"the loop stood still for {second:.3f} s and {longest:.3f} s"
-        assert longest < STALL, f"the loop stood still for {longest:.3f} s"
+        assert ticker.ticks > 100
+        assert ticker.longest < GAP, f"the loop stood still for {ticker.longest:.3f} s"
 
     host.run(main)

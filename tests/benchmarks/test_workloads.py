@@ -128,14 +128,9 @@ def test_waits_that_are_not_over_count_from_their_beginning() -> None:
 @pytest.mark.parametrize("name", ["BackoffLock", "asyncio.Lock", "spin"])
 def test_waiters_are_measured_held_and_drained(name: str) -> None:
     cell = Cell("waiters", "asyncio", "held", tasks=50)
-    # Who spins gets all that the rest of the machine leaves, in long samples at the latest.
-    for seconds in (0.1, 0.4, 1.6):
-        figures = take_sample(_named(name), cell, "timed", seconds).figures
-        assert figures["throughput"] * figures["drain"] == pytest.approx(50)
-        if (figures["cpu share"] > 0.3) == (name == "spin"):
-            break
-    else:
-        pytest.fail(f"{figures}")
+    figures = take_sample(_named(name), cell, "timed", 0.1).figures
+    assert figures["throughput"] * figures["drain"] == pytest.approx(50)
+    assert (figures["cpu share"] > 0.3) == (name == "spin")
 
 
 def test_heartbeats_are_no_cpu_while_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,9 +142,9 @@ def test_heartbeats_are_no_cpu_while_waiting(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(waiters, "process_time", process_time)
     cell = Cell("waiters", "asyncio", "held", tasks=50)
-    figures = take_sample(_named("asyncio.Lock"), cell, "timed", 0.1).figures
+    figures = take_sample(_named("asyncio.Lock"), cell, "timed", 0.5).figures
     assert running == [51, 51]  # the waiters, and the task that holds the lock
-    assert 0.0 < figures["cpu share"] < 1.0
+    assert figures["cpu share"] < 0.003  # with heartbeats, three to six times that
     assert figures["loop p99"] > 0.0
 
 

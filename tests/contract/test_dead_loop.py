@@ -163,20 +163,14 @@ def check_newcomer_passes_a_closed_loop(make: Make, host: Host, closed: Host) ->
 
     async def main(world: World) -> None:
         subject = make()
-        waited = []
-        for _ in range(3):
-            assert await world.acquire(subject)
-            steps = run_and_forget(closed, subject)
-            world.release(subject)
-            begin = time.monotonic()
-            await world.until(lambda: world.try_once(subject), "the key")
-            waited.append(time.monotonic() - begin)
-            world.release(subject)
-            del steps
-            await queued(world, subject, 0)
-        waited.sort()
-        assert waited[-2] < 2 * LIMIT, waited
-        assert waited[-1] < 10 * LIMIT, waited  # it may have met a stall of the machine
+        assert await world.acquire(subject)
+        steps = run_and_forget(closed, subject)
+        world.release(subject)
+        begin = time.monotonic()
+        await world.until(lambda: world.try_once(subject), "the key")
+        assert time.monotonic() - begin < 2 * LIMIT  # a stall of the machine included
+        world.release(subject)
+        del steps
         await assert_at_rest(world, subject)
 
     host.run(main)

@@ -142,7 +142,6 @@ def check_free_key_is_reserved(make: Make, host: Host) -> None:
 
     async def main(world: World) -> None:
         subject = make(schedule=ASLEEP)
-        subject.lock._contention.grace = 60.0  # however long the machine stands still
         ledger = Ledger()
         assert await world.acquire(subject)
         waiter = world.spawn(visitor(subject, ledger))
@@ -163,7 +162,7 @@ def check_nobody_starves(make: Make, host: Host) -> None:
     async def main(world: World) -> None:
         subject = make()
         counts = [0] * contestants
-        waits: list[float] = []
+        longest = [0.0] * contestants
 
         def looping(me: int) -> Contestant[None]:
             async def contend(world: World) -> None:
@@ -171,16 +170,14 @@ def check_nobody_starves(make: Make, host: Host) -> None:
                 while min(counts) < visits:
                     begin = time.monotonic()
                     async with world.hold(subject):
-                        waits.append(time.monotonic() - begin)
+                        longest[me] = max(longest[me], time.monotonic() - begin)
                         counts[me] += 1
                         await world.sleep(hold)
 
             return contend
 
         await world.join([world.spawn(looping(me)) for me in range(contestants)])
-        waits.sort()
-        assert waits[-2] < 1.0, (waits[-contestants:], counts)
-        assert waits[-1] < 4.0, (waits[-contestants:], counts)  # it may have met a stall
+        assert max(longest) < 1.0, (longest, counts)
         await assert_at_rest(world, subject)
 
     host.run(main)

@@ -101,7 +101,7 @@ def variants_on(host: Host) -> st.SearchStrategy[Variant]:
 @pytest.mark.parametrize(
     "host", [ON_ASYNCIO, ON_TRIO, ON_THREADS, ON_MIXED], ids=lambda host: host.name
 )
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data(), history=histories)
 def test_histories(host: Host, data: st.DataObject, history: list[Action]) -> None:
     check_history(data.draw(variants_on(host), label="make"), host, history)

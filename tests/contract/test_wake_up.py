@@ -70,7 +70,6 @@ def check_unannounced_release_is_found(make: Make, host: Host) -> None:
         subject = make(schedule=Constant(nap))
         assert subject.direct is not None
         ledger = Ledger()
-        waited = []
         for _ in range(4):
             assert subject.direct.acquire(False)
             handles = [world.spawn(visitor(subject, ledger)) for _ in range(3)]
@@ -78,11 +77,8 @@ def check_unannounced_release_is_found(make: Make, host: Host) -> None:
             begin = time.monotonic()
             subject.direct.release()
             await world.join(handles)
-            waited.append(time.monotonic() - begin)
-        # The first naps for one delay, and it wakes the others; one turn may have met a stall.
-        waited.sort()
-        assert waited[-2] < 10 * nap, waited
-        assert waited[-1] < 50 * nap, waited
+            # The first naps for one delay, and it wakes the others; a stall may double that.
+            assert time.monotonic() - begin < 10 * nap
         await assert_at_rest(world, subject)
 
     host.run(main)
