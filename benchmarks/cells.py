@@ -20,6 +20,10 @@ SECTIONS = {
 """What happens under the lock."""
 
 
+COMPUTING = 2
+"""Samples a round of threads that compute: they differ most from one to the next."""
+
+
 @dataclass(frozen=True)
 class Cell:
     """One line of the results: who contends where, for what."""
@@ -102,13 +106,13 @@ def _tasks() -> list[Cell]:
 def _threads() -> list[Cell]:
     # What a thread alone reaches is what several can reach at the most: they exclude each other.
     cells = [
-        Cell("threads", "threads", section, threads=1, count_seconds=0.2)
-        for section in ("cpu", "io")
+        Cell("threads", "threads", section, threads=1, count_seconds=0.2, weight=weight)
+        for section, weight in (("cpu", COMPUTING), ("io", 1))
     ]
     for size in (2, 8, 32):
         for section in ("empty", "cpu", "io"):
             # Bars on fairness and on the longest wait are over runs of 2 s.
-            timed = 0.4 if section == "cpu" else 2.0
+            timed = 0.3 if section == "cpu" else 2.0
             cells += [
                 Cell(
                     "threads",
@@ -118,6 +122,7 @@ def _threads() -> list[Cell]:
                     count_seconds=0.2,
                     timed_seconds=timed,
                     timed_every=3,
+                    weight=COMPUTING if section == "cpu" else 1,
                 ),
                 Cell("threads", "threads", section, threads=size, think=True, timed_seconds=0.2),
             ]

@@ -164,7 +164,8 @@ def write_json(
             {
                 **asdict(verdict.bar),
                 "status": verdict.status,
-                "reached": None if verdict.reached is None else asdict(verdict.reached),
+                "reached": verdict.reached and asdict(verdict.reached),
+                "reached_alone": verdict.alone and asdict(verdict.alone),
             }
             for verdict in verdicts
         ],

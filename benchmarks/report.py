@@ -12,7 +12,7 @@ from .charts import write_charts
 from .peers import Peer
 from .samples import Sample
 from .tables import cell_table, cells_of
-from .words import METRICS, is_ours, limit_of, spread_of, value_of
+from .words import METRICS, is_ours, limit_of, limits_of, spread_of, value_of
 
 __all__ = ["charts_of", "head_of", "missing_of", "table_part", "write_parts", "write_report"]
 
@@ -80,6 +80,7 @@ def head_of(
         "## Bars",
         _verdict_on_all(verdicts),
         _bars(verdicts),
+        limits_of(verdicts),
         "## Where it was measured",
         rows_of(("", ""), facts.items()),
         *(f"{name} is left out: {reason}." for name, reason in missing.items()),

@@ -15,7 +15,7 @@ from .peers import Peer
 from .runner import Step
 from .samples import Sample
 from .tables import cell_table, cells_of
-from .words import METRICS, is_ours, limit_of, spread_of, value_of
+from .words import METRICS, is_ours, limit_of, limits_of, spread_of, value_of
 
 __all__ = ["Screen"]
 
@@ -129,4 +129,5 @@ class Screen:
             )
         self._out.print(table)
         missed = sum(verdict.status == "missed" for verdict in verdicts)
+        self._out.print(limits_of(verdicts), markup=False)
         self._out.print(f"{missed} of {len(verdicts)} bars missed", style="bold")

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
-from .bars import Bar
+from .bars import Bar, Verdict
 from .stats import Spread
 
-__all__ = ["METRICS", "figure", "is_ours", "limit_of", "plain", "spread_of", "value_of"]
+__all__ = [
+    "METRICS",
+    "figure",
+    "is_ours",
+    "limit_of",
+    "limits_of",
+    "plain",
+    "spread_of",
+    "value_of",
+]
 
 METRICS = {
     "entry": "seconds per entry",
@@ -92,3 +102,19 @@ def limit_of(bar: Bar) -> str:
     if bar.against is None:
         return f"{sign} {figure(bar.metric, bar.limit)}"
     return f"{sign} {bar.limit:.2f} × {bar.against}"  # noqa: RUF001
+
+
+def limits_of(verdicts: Sequence[Verdict]) -> str:
+    """Return in words what the lock can reach at the most; nothing if no bar has such a limit."""
+    limits = [
+        f"{verdict.bar.cell}, {value_of(verdict.bar, verdict.alone.median)} "
+        f"({spread_of(verdict.bar, verdict.alone)}) × {verdict.bar.against}"  # noqa: RUF001
+        for verdict in verdicts
+        if verdict.alone is not None
+    ]
+    if not limits:
+        return ""
+    return (
+        "Several that exclude each other reach no more than one that has the lock for itself. That "
+        f"is, for {', for '.join(limits)}."
+    )

@@ -275,3 +275,5 @@ def test_the_performance_section_quotes_the_results_and_says_what_was_missed() -
     missed = {line for line in results.splitlines() if line.endswith("| **missed** |")}
     said = {row for row in rows if row.endswith(" (missed) |")}
     assert len(said) == len(missed)
+    limits = dict(re.findall(r"for threads/(\d+)/cpu, (\S+) \(", results))
+    assert f"got {limits['2']}, {limits['8']} and {limits['32']} times" in section

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -10,7 +11,7 @@ from benchmarks.bars import BARS, Bar, bars_for, judge
 from benchmarks.cells import CELLS
 from benchmarks.peers import all_peers
 from benchmarks.samples import Sample
-from benchmarks.words import METRICS, limit_of, spread_of, value_of
+from benchmarks.words import METRICS, limit_of, limits_of, spread_of, value_of
 
 AT_LEAST = Bar("cell", "ours", "throughput", "theirs", False, 2.0)
 AT_MOST = Bar("cell", "ours", "longest", None, True, 0.25)
@@ -52,6 +53,20 @@ def test_what_is_not_measured_is_neither_reached_nor_missed() -> None:
     assert _status(AT_LEAST, *_samples("ours", "throughput", [5.0])) == "not measured"
 
 
+def test_the_most_that_can_be_reached_is_what_one_contender_alone_reaches() -> None:
+    bar = replace(AT_LEAST, alone="alone")
+    ours = _samples("ours", "throughput", [10.0, 20.0, 30.0])
+    theirs = _samples("theirs", "throughput", [10.0, 10.0, 10.0])
+    alone = [
+        replace(sample, cell="alone") for sample in _samples("ours", "throughput", [11.0, 25.0])
+    ]
+    (verdict,) = judge([*ours, *theirs, *alone], [bar])
+    assert verdict.alone is not None
+    assert verdict.alone.rounds == 2
+    assert limits_of([verdict]).endswith("That is, for cell, 1.8 (1.45 to 2.15) × theirs.")  # noqa: RUF001
+    assert limits_of(judge([*ours, *theirs], [AT_LEAST, bar])) == ""
+
+
 def test_misses_come_first_and_the_worst_before_the_others() -> None:
     bars = [Bar("cell", "ours", "longest", None, True, limit) for limit in (3.0, 0.1, 1.0)]
     bars.append(AT_LEAST)
@@ -90,6 +105,10 @@ def test_every_bar_is_about_something_that_is_measured(bar: Bar) -> None:
     modes |= {"count"} if cell.count_seconds else set()
     modes |= {"timed"} if cell.timed_seconds else set()
     assert cell.modes_of(bar.metric) <= modes
+    for alone in (cell for cell in CELLS if cell.id == bar.alone):
+        # Else rounds of the one would be compared with other rounds of the other.
+        assert (alone.contenders, alone.section) == (1, cell.section)
+        assert (alone.weight, alone.count_seconds) == (cell.weight, cell.count_seconds)
 
 
 def test_the_words_for_a_bar() -> None:

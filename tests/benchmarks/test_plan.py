@@ -38,6 +38,15 @@ def test_peers_take_turns_within_a_round() -> None:
         assert max(Counter(step.peer.name for step in block).values()) == 1
 
 
+def test_one_contender_alone_is_measured_as_often_as_several() -> None:
+    rounds = {
+        cell: {s.round for s in _plan(5) if (s.cell.id, s.peer.name) == (cell, "ThreadBackoffLock")}
+        for cell in ("threads/1/cpu", "threads/2/cpu", "threads/1/io")
+    }
+    assert rounds["threads/1/cpu"] == rounds["threads/2/cpu"] == set(range(10))
+    assert rounds["threads/1/io"] == {0, 3}  # no bar is about it
+
+
 def test_the_order_of_the_peers_changes_and_can_be_repeated() -> None:
     steps = [step for step in _plan(1) if step.cell.id == "uncontended/asyncio"]
     orders = {tuple(s.peer.name for s in block) for _, block in groupby(steps, _key)}
