@@ -82,7 +82,11 @@ def test_a_whole_run_measures_every_peer_in_every_cell_it_can_serve() -> None:
 
 
 def test_what_a_bar_compares_is_measured_more_often_in_a_round() -> None:
-    for cell, ours, others in (("mixed/4+4/1ms", 7, 1), ("uncontended/asyncio", 10, 10)):
+    for cell, ours, others in (
+        ("mixed/4+4/1ms", 7, 1),
+        ("tasks/asyncio/10/1ms", 2, 1),
+        ("uncontended/asyncio", 10, 10),
+    ):
         taken = Counter(step.peer.name for step in _plan(1) if step.cell.id == cell)
         named = {name for bar in BARS if bar.cell == cell for name in (bar.peer, bar.against)}
         assert len(taken) > len(named)
