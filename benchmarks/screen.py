@@ -129,5 +129,6 @@ class Screen:
             )
         self._out.print(table)
         missed = sum(verdict.status == "missed" for verdict in verdicts)
-        self._out.print(limits_of(verdicts), markup=False)
+        if limits := limits_of(verdicts):
+            self._out.print(limits, markup=False)
         self._out.print(f"{missed} of {len(verdicts)} bars missed", style="bold")
