@@ -44,6 +44,7 @@ def _of(peer: Peer) -> Iterator[Peer]:
 
     for window in WINDOWS:
         yield variant(f"fair_after={window:g}", partial(peer.make, fair_after=window))
+    yield variant("fair_after=None", partial(peer.make, fair_after=None))
     yield variant("POLLING_SCHEDULE", partial(peer.make, POLLING_SCHEDULE))
     for grace in GRACES:
         yield variant(f"grace={grace:g}", partial(_with_grace, peer.make, grace))
