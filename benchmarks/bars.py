@@ -45,7 +45,7 @@ class Verdict:
 
     bar: Bar
     reached: Spread | None
-    alone: Spread | None = None
+    alone: Spread | None
     """What the lock can reach at the most: the same of one contender alone."""
 
     @property

@@ -19,9 +19,8 @@ SECTIONS = {
 }
 """What happens under the lock."""
 
-
-COMPUTING = 2
-"""Samples a round of threads that compute: they differ most from one to the next."""
+WEIGHTS = {"cpu": 2}
+"""Samples a round of threads by their section, if more than one: those that compute differ most."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +106,7 @@ def _tasks() -> list[Cell]:
             ]
             if host == "asyncio":
                 cells.append(
-                    Cell("tasks", host, "random", tasks=size, think=True, timed_seconds=0.3)
+                    Cell("tasks", host, "random", tasks=size, think=True, timed_seconds=0.25)
                 )
     return cells
 
@@ -115,13 +114,20 @@ def _tasks() -> list[Cell]:
 def _threads() -> list[Cell]:
     # What a thread alone reaches is what several can reach at the most: they exclude each other.
     cells = [
-        Cell("threads", "threads", section, threads=1, count_seconds=0.2, weight=weight)
-        for section, weight in (("cpu", COMPUTING), ("io", 1))
+        Cell(
+            "threads",
+            "threads",
+            section,
+            threads=1,
+            count_seconds=0.2,
+            weight=WEIGHTS.get(section, 1),
+        )
+        for section in ("cpu", "io")
     ]
     for size in (2, 8, 32):
         for section in ("empty", "cpu", "io"):
             # Bars on fairness and on the longest wait are over runs of 2 s.
-            timed = 0.3 if section == "cpu" else 2.0
+            timed = 0.25 if section == "cpu" else 2.0
             cells += [
                 Cell(
                     "threads",
@@ -131,7 +137,7 @@ def _threads() -> list[Cell]:
                     count_seconds=0.2,
                     timed_seconds=timed,
                     timed_every=3,
-                    weight=COMPUTING if section == "cpu" else 1,
+                    weight=WEIGHTS.get(section, 1),
                 ),
                 Cell("threads", "threads", section, threads=size, think=True, timed_seconds=0.2),
             ]
@@ -157,7 +163,7 @@ def _mixed() -> list[Cell]:
                 count_seconds=0.2,
                 timed_seconds=0.3,
             ),
-            # As for tasks: the samples differ more than the locks.
+            # Locks that hand over well differ by less than one sample does from the next.
             Cell(
                 "mixed",
                 host,

@@ -18,9 +18,6 @@ __all__ = ["Step", "measure", "plan"]
 EVERY = 3
 """Peers that no bar names take part in every so many rounds: they are there for context."""
 
-REPEATED = 0.1
-"""Seconds below which a sample is so short that all peers take it as often as the cell says."""
-
 LONG = 1.0
 """Seconds from which a sample is long."""
 
@@ -54,8 +51,8 @@ def plan(
     """Return the steps of a run: round by round, cell by cell, the peers in an order drawn anew.
 
     Peers that a bar of the cell compares take part in every sample. The others take part in every
-    third round, in long samples in the first alone, but for the shortest once a round where bars
-    compare others, and in a quick run not at all; with `everybody` they are like the former. A
+    third round, in long samples in the first alone, in samples that take times once a round where
+    bars compare others, and in a quick run not at all; with `everybody` they are like the former. A
     quick run's short samples are half as long, and those that take times are taken once a round.
     """
     rng = random.Random(seed)
@@ -71,8 +68,7 @@ def plan(
                         continue
                     named = _named(bars, cell, mode, quick)
                     turn = number == 0 if long else number % EVERY == 0
-                    more = again > 0 and named and seconds >= REPEATED
-                    others = everybody or (turn and not quick and not more)
+                    others = everybody or (turn and not quick and not (repeat and named))
                     chosen = [peer for peer in present if others or peer.name in named]
                     at = number * cell.weight + again
                     length = seconds / 2 if quick and not long else seconds
@@ -87,10 +83,9 @@ def _named(bars: Collection[Bar], cell: Cell, mode: str, quick: bool) -> set[str
     """Return the peers that bars compare; in a quick run only if it is by what `mode` measures."""
     names = set()
     for bar in bars:
-        if cell.id in (bar.cell, bar.alone) and (not quick or mode in cell.modes_of(bar.metric)):
-            names.add(bar.peer)
-            if bar.cell == cell.id and bar.against is not None:
-                names.add(bar.against)
+        if not quick or mode in cell.modes_of(bar.metric):
+            compared = {(bar.cell, bar.peer), (bar.cell, bar.against), (bar.alone, bar.peer)}
+            names |= {peer for where, peer in compared if peer and where == cell.id}
     return names
 
 

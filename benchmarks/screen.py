@@ -128,7 +128,7 @@ class Screen:
                 style=STYLES[verdict.status],
             )
         self._out.print(table)
-        missed = sum(verdict.status == "missed" for verdict in verdicts)
         if limits := limits_of(verdicts):
             self._out.print(limits, markup=False)
+        missed = sum(verdict.status == "missed" for verdict in verdicts)
         self._out.print(f"{missed} of {len(verdicts)} bars missed", style="bold")
