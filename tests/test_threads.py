@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import warnings
+from contextlib import ExitStack
 from datetime import timedelta
 from typing import Any
 
@@ -255,6 +256,22 @@ def test_acquire_async(backend: str) -> None:
         with pytest.raises(AcquireTimeout, match="max_attempts=1"):
             await lock.acquire_async(max_attempts=1)
         lock.release()
+
+    anyio.run(main, backend=backend)
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_what_a_task_acquired_may_be_released_by_an_exit_stack(backend: str) -> None:
+    lock = ThreadBackoffLock()
+
+    async def main() -> None:
+        with ExitStack() as stack:
+            await lock.acquire_async()
+            stack.push(lock)
+            assert lock.statistics().owner is not None
+        assert not lock.locked()
+        with lock:
+            assert lock.statistics().owner is None
 
     anyio.run(main, backend=backend)
 

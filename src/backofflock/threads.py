@@ -90,12 +90,12 @@ class ThreadBackoffLock(Face):
         exc_value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        key = self._key
-        if key:
-            self.release()  # says so, or finds that the foreign lock only may be free
+        # The context manager is proof that a thread has the lock, unless its body may have released
+        # it; so there is no owner to clear either.
+        if self._released_by_hand:
+            self.release()
             return
-        self._owner = None
-        key.append(KEY)
+        self._key.append(KEY)
         if self._queue:
             self._contention.wake_next()
 
@@ -139,6 +139,7 @@ class ThreadBackoffLock(Face):
         held.
         """
         await self._enter(self._limits(timeout, max_attempts))
+        self._released_by_hand = True  # for `__exit__`, which else clears no owner
         return True
 
     def acquire_nowait(self) -> None:
