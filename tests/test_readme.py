@@ -179,6 +179,7 @@ def test_the_benchmark_runs() -> None:
         assert lock in result.stdout
 
 
+@pytest.mark.untraced  # the search of `--suggest` takes seven times as long under coverage
 def test_the_commands_that_show_schedules_run(tmp_path: Path) -> None:
     lines = [line for command in LOOKS for line in command.splitlines()]
     assert [line.split()[1] for line in lines] == ["schedule", "simulate"]
