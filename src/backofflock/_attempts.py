@@ -11,8 +11,7 @@ from ._hosts import (
     TaskWaiter,
     ThreadWaiter,
     running_asyncio_task,
-    running_trio_task,
-    trio_checkpoint,
+    trio_task_and_checkpoint,
 )
 from ._observers import observer
 
@@ -115,8 +114,8 @@ class Attempts:
         if self._policy is None:
             task: Task | None = running_asyncio_task()
             if task is None:
-                task = running_trio_task()
-                await trio_checkpoint()
+                task, checkpoint = trio_task_and_checkpoint()
+                await checkpoint
             face = self._face
             if not self._first_try(task, face._window):
                 self._join(face._waiter(task, steps=True))

@@ -19,9 +19,8 @@ from ._hosts import (
     Alarms,
     Task,
     TaskWaiter,
-    running_trio_task,
     task_info,
-    trio_checkpoint,
+    trio_task_and_checkpoint,
     trio_waiter,
 )
 from ._key import KEY, ForeignKey, ForeignLock, Key, new_key, reinit_after_fork
@@ -145,7 +144,9 @@ class Face(ABC):
             task = current_task()
         except RuntimeError:
             task = None
-        if not self._queue and task is not None:
+        if task is None:
+            return self._enter_in_trio(limits or self._default_limits, observe)
+        if not self._queue:
             try:
                 del self._key[0]
             except IndexError:
@@ -153,7 +154,7 @@ class Face(ABC):
             else:
                 self._owner = task
                 return DONE
-        return self._wait(task, limits or self._default_limits, observe)
+        return self._wait(None, limits or self._default_limits, observe)
 
     if TYPE_CHECKING:
 
@@ -162,18 +163,28 @@ class Face(ABC):
     else:
         __aenter__ = _enter
 
-    async def _wait(self, task: Any, limits: Limits, observe: Observer | None) -> None:
-        # Each variable more would take a waiter 1 or 2 % more memory.
-        waiter: TaskWaiter
-        if task is None:
-            task = running_trio_task()
-            await trio_checkpoint()
-            if self._contention.try_take(None, None, self._window):
+    async def _enter_in_trio(self, limits: Limits, observe: Observer | None) -> None:
+        task, checkpoint = trio_task_and_checkpoint()
+        await checkpoint
+        if not self._queue:
+            try:
+                del self._key[0]
+            except IndexError:
+                pass
+            else:
                 self._owner = task
                 return
-            waiter = self._waiter(task)
-        else:
-            task = current_task()  # another may have called for this coroutine
+        elif self._contention.try_take(None, None, self._window):
+            self._owner = task
+            return
+        await self._wait(self._waiter(task), limits, observe)
+
+    async def _wait(
+        self, waiter: TaskWaiter | None, limits: Limits, observe: Observer | None
+    ) -> None:
+        # Each variable more would take a waiter 1 or 2 % more memory.
+        if waiter is None:
+            task: Any = current_task()  # another may have called for this coroutine
             waiter = self._alarms[task.get_loop()].new_waiter(task, self._window)
         if observe is None:
             observe = self._on_wait

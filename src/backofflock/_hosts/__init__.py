@@ -38,12 +38,16 @@ __all__ = [
     "running_trio_task",
     "task_info",
     "task_name",
-    "trio_checkpoint",
+    "trio_task_and_checkpoint",
     "trio_waiter",
 ]
 
 Task: TypeAlias = "asyncio.Task[Any] | TrioTask"
 TaskWaiter: TypeAlias = "AsyncioWaiter | TrioWaiter"
+
+_NO_TASK = (KeyError, AttributeError, RuntimeError)
+"""Raised if trio is not imported, only just being imported, or does not run here."""
+_NO_TASK_HERE = "call this in a task of asyncio or trio; a thread has ThreadBackoffLock"
 
 
 def running_asyncio_task() -> asyncio.Task[Any] | None:
@@ -59,25 +63,28 @@ def running_trio_task() -> TrioTask:
 
     Without a task of asyncio it is trio that runs, alone or as a guest of asyncio's loop.
     """
-    trio = sys.modules.get("trio")
     try:
-        task: TrioTask = trio.lowlevel.current_task()  # type: ignore[union-attr]
-    except (AttributeError, RuntimeError):
-        raise RuntimeError(
-            "call this in a task of asyncio or trio; a thread has ThreadBackoffLock"
-        ) from None
+        task: TrioTask = sys.modules["trio"].lowlevel.current_task()
+    except _NO_TASK:
+        raise RuntimeError(_NO_TASK_HERE) from None
     return task
+
+
+def trio_task_and_checkpoint() -> tuple[TrioTask, Awaitable[None]]:
+    """Return the running task of trio, and what it is to await in every call that may wait.
+
+    RuntimeError outside of any.
+    """
+    try:
+        lowlevel = sys.modules["trio"].lowlevel
+        return lowlevel.current_task(), lowlevel.checkpoint()
+    except _NO_TASK:
+        raise RuntimeError(_NO_TASK_HERE) from None
 
 
 def running_task() -> Task:
     """Return the running task, asyncio's or trio's; RuntimeError outside of any."""
     return running_asyncio_task() or running_trio_task()
-
-
-def trio_checkpoint() -> Awaitable[None]:
-    """Return what to await where trio expects a checkpoint: in every call that may wait."""
-    checkpoint: Awaitable[None] = sys.modules["trio"].lowlevel.checkpoint()
-    return checkpoint
 
 
 def trio_waiter(task: TrioTask, window: float) -> TrioWaiter:
