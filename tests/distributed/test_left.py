@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from math import inf
 from typing import Any
 
@@ -17,6 +17,16 @@ from backofflock.leases import Lease
 
 from .hosts import on_each_host, run, until
 from .memory import AsyncMemory, Memory, assert_free
+
+
+@pytest.fixture
+def collecting_is_quick() -> Iterator[None]:
+    """Have the collector leave alone what other tests made: to look through it may take seconds."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
 
 # -- entering here and leaving there ---------------------------------------------------------------
 
@@ -104,6 +114,7 @@ def test_a_run_that_ended_while_the_lock_was_held(host: str) -> None:
     assert not lock.statistics().locked
 
 
+@pytest.mark.usefixtures("collecting_is_quick")
 def test_a_loop_that_was_closed_in_the_body() -> None:
     backend = AsyncMemory()
     lock = DistributedLock("orders", backend, ttl=1.5)
@@ -185,6 +196,7 @@ async def releasing(lock: DistributedLock, backend: AsyncMemory) -> None:
     await lock.release()
 
 
+@pytest.mark.usefixtures("collecting_is_quick")
 @pytest.mark.parametrize(
     "doing", [asking, napping, giving_back, giving_back_what_was_left, releasing]
 )
