@@ -166,18 +166,10 @@ class Face(ABC):
     async def _enter_in_trio(self, limits: Limits, observe: Observer | None) -> None:
         task, checkpoint = trio_task_and_checkpoint()
         await checkpoint
-        if not self._queue:
-            try:
-                del self._key[0]
-            except IndexError:
-                pass
-            else:
-                self._owner = task
-                return
-        elif self._contention.try_take(None, None, self._window):
+        if self._contention.try_take(None, None, self._window):
             self._owner = task
-            return
-        await self._wait(self._waiter(task), limits, observe)
+        else:
+            await self._wait(self._waiter(task), limits, observe)
 
     async def _wait(
         self, waiter: TaskWaiter | None, limits: Limits, observe: Observer | None
