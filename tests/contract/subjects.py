@@ -74,6 +74,21 @@ class Variant:
         return Subject(self.face(over=direct, **merged), direct)
 
 
+def waits_for_the_late(make: Make) -> Make:
+    """Return what makes the same subjects, but none passes over a waiter that is late.
+
+    For checks of the order: that is promised to waiters that are in time, and a stall of the
+    machine may keep a thread or a loop from running for longer than the lock's grace.
+    """
+
+    def make_with_grace(**options: Any) -> Subject:
+        subject = make(**options)
+        subject.lock._contention.grace = 60.0
+        return subject
+
+    return make_with_grace
+
+
 # Naps that are always slept out decide how long the tests of these variants take.
 BRISK = Constant(0.001, jitter=0.5)
 

@@ -26,7 +26,7 @@ from .hosts import (
     Host,
     pairs,
 )
-from .subjects import FACES, VARIANTS, Make, Variant
+from .subjects import FACES, VARIANTS, Make, Variant, waits_for_the_late
 from .worlds import Handle, World
 
 WAKING = [variant for variant in VARIANTS if variant.wakes]
@@ -212,7 +212,7 @@ def test_cancelled_while_waiting(make: Make, host: Host) -> None:
 @pytest.mark.parametrize("cancel_first", [False, True], ids=["release-cancel", "cancel-release"])
 @pairs([variant for variant in WAKING if variant.strict], TASK_HOSTS)
 def test_cancelled_in_the_turn_of_the_release(make: Make, host: Host, cancel_first: bool) -> None:
-    check_cancelled_in_the_turn_of_the_release(make, host, cancel_first)
+    check_cancelled_in_the_turn_of_the_release(waits_for_the_late(make), host, cancel_first)
 
 
 @pairs(WAKING, TASK_HOSTS)

@@ -23,7 +23,18 @@ from .hosts import (
     elsewhere,
     pairs,
 )
-from .subjects import FACES, OVER_FACE, OVER_LOCK, STRICT, TASKS, THREADS, VARIANTS, Make, Subject
+from .subjects import (
+    FACES,
+    OVER_FACE,
+    OVER_LOCK,
+    STRICT,
+    TASKS,
+    THREADS,
+    VARIANTS,
+    Make,
+    Subject,
+    waits_for_the_late,
+)
 from .worlds import Contestant, World
 
 HOLD = 0.010
@@ -234,12 +245,12 @@ def test_looping_on_another_loop_lets_others_in(make: Make, host: Host, other: H
 
 @pairs([variant for variant in VARIANTS if variant.strict], HOSTS)
 def test_first_come_first_served(make: Make, host: Host) -> None:
-    check_first_come_first_served(make, host)
+    check_first_come_first_served(waits_for_the_late(make), host)
 
 
 @pairs([variant for variant in VARIANTS if variant.strict], [*TASK_HOSTS, ON_THREADS])
 def test_free_key_is_reserved(make: Make, host: Host) -> None:
-    check_free_key_is_reserved(make, host)
+    check_free_key_is_reserved(waits_for_the_late(make), host)
 
 
 @pairs([variant for variant in VARIANTS if variant.reserves])

@@ -22,7 +22,17 @@ from ..contract.hosts import (
     elsewhere,
     pairs,
 )
-from ..contract.subjects import FACES, OVER_FACE, OVER_LOCK, STRICT, TASKS, THREADS, VARIANTS, Make
+from ..contract.subjects import (
+    FACES,
+    OVER_FACE,
+    OVER_LOCK,
+    STRICT,
+    TASKS,
+    THREADS,
+    VARIANTS,
+    Make,
+    waits_for_the_late,
+)
 from ..contract.test_cancellation import (
     check_all_cancelled_in_the_turn_of_the_release,
     check_cancel_storm,
@@ -57,7 +67,7 @@ def test_cancelled_waiter_strands_the_next(make: Make, host: Host) -> None:
     all others waited for ever. anyio #387 (https://github.com/agronholm/anyio/issues/387): there
     the release had made it the owner already, and the lock stayed with a task that had ended.
     """
-    check_cancelled_in_the_turn_of_the_release(make, host, cancel_first=False)
+    check_cancelled_in_the_turn_of_the_release(waits_for_the_late(make), host, cancel_first=False)
 
 
 @pytest.mark.parametrize("peer", [StrandsTheNext, HandsOver])
@@ -113,7 +123,7 @@ def test_cancel_and_release_in_the_same_turn_let_two_in(make: Make, host: Host) 
     was cancelled and then the lock released in the same turn of the loop. The release woke the
     next waiter and the cancelled one, on its way out, woke one more: both acquired.
     """
-    check_cancelled_in_the_turn_of_the_release(make, host, cancel_first=True)
+    check_cancelled_in_the_turn_of_the_release(waits_for_the_late(make), host, cancel_first=True)
 
 
 def test_cancel_and_release_in_the_same_turn_let_two_in_bites() -> None:
