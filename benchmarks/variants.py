@@ -10,7 +10,7 @@ from asyncio import AbstractEventLoop
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from backofflock import POLLING_SCHEDULE, BackoffLock, ThreadBackoffLock
+from backofflock import DEFAULT_SCHEDULE, POLLING_SCHEDULE, BackoffLock, ThreadBackoffLock
 from backofflock._hosts import Alarm, Alarms
 
 from .peers import Peer, all_peers
@@ -45,6 +45,10 @@ def _of(peer: Peer) -> Iterator[Peer]:
     for window in WINDOWS:
         yield variant(f"fair_after={window:g}", partial(peer.make, fair_after=window))
     yield variant("fair_after=None", partial(peer.make, fair_after=None))
+    yield variant(
+        "neither order nor wake-ups",
+        partial(peer.make, DEFAULT_SCHEDULE, fair_after=None, wake_on_release=False),
+    )
     yield variant("POLLING_SCHEDULE", partial(peer.make, POLLING_SCHEDULE))
     for grace in GRACES:
         yield variant(f"grace={grace:g}", partial(_with_grace, peer.make, grace))
