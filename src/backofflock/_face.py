@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 from abc import ABC, abstractmethod
-from asyncio import current_task
 from collections.abc import Callable, Coroutine
 from enum import Enum
 from logging import DEBUG
@@ -19,6 +18,7 @@ from ._hosts import (
     Alarms,
     Task,
     TaskWaiter,
+    current_task,
     task_info,
     trio_task_and_checkpoint,
     trio_waiter,

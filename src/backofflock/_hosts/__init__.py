@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from anyio import TaskInfo
 
-from ._asyncio import Alarm, Alarms, AsyncioWaiter, finish
+from ._asyncio import Alarm, Alarms, AsyncioWaiter, current_task, finish
 from ._thread import ThreadWaiter, give_way
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ __all__ = [
     "Task",
     "TaskWaiter",
     "ThreadWaiter",
+    "current_task",
     "finish",
     "give_way",
     "has_ended",
@@ -53,7 +54,7 @@ _NO_TASK_HERE = "call this in a task of asyncio or trio; a thread has ThreadBack
 def running_asyncio_task() -> asyncio.Task[Any] | None:
     """Return the running task of asyncio, or None where there is none."""
     try:
-        return asyncio.current_task()
+        return current_task()
     except RuntimeError:
         return None
 

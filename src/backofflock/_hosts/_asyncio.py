@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from asyncio import AbstractEventLoop, BaseEventLoop, Future, Task, _get_running_loop
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -14,7 +15,20 @@ from typing import Any, TypeVar, cast
 from .._waiter import NEVER, REST, Pledge, Waiter
 from ._doorbell import post_of
 
-__all__ = ["Alarm", "Alarms", "AsyncioWaiter", "finish"]
+if sys.version_info >= (3, 12):
+    from asyncio import current_task
+else:
+    _TASKS: dict[AbstractEventLoop | None, Task[Any]] = vars(asyncio.tasks)["_current_tasks"]
+
+    def current_task() -> Task[Any] | None:
+        """Return the running task: asyncio's own function is slow, and in C only from 3.12 on.
+
+        Where no loop runs this is None, and no RuntimeError.
+        """
+        return _TASKS.get(_get_running_loop())
+
+
+__all__ = ["Alarm", "Alarms", "AsyncioWaiter", "current_task", "finish"]
 
 T = TypeVar("T")
 
