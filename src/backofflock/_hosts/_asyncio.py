@@ -18,14 +18,15 @@ from ._doorbell import post_of
 if sys.version_info >= (3, 12):
     from asyncio import current_task
 else:
-    _TASKS: dict[AbstractEventLoop | None, Task[Any]] = vars(asyncio.tasks)["_current_tasks"]
+    _task_on: Callable[[AbstractEventLoop | None], Task[Any] | None]
+    _task_on = vars(asyncio.tasks)["_current_tasks"].get
 
     def current_task() -> Task[Any] | None:
         """Return the running task: asyncio's own function is slow, and in C only from 3.12 on.
 
         Where no loop runs this is None, and no RuntimeError.
         """
-        return _TASKS.get(_get_running_loop())
+        return _task_on(_get_running_loop())
 
 
 __all__ = ["Alarm", "Alarms", "AsyncioWaiter", "current_task", "finish"]
