@@ -150,7 +150,7 @@ class EtcdServer(Server):
         return answer
 
     def stop(self) -> None:
-        if "initial_cluster" not in self._options:
+        if self._process is not None and "initial_cluster" not in self._options:
             # Alone in its cluster, etcd before 3.5.5 answers before it has written anything down
             # (etcd-io/etcd#14370). But it takes nothing more until it has.
             if self.password:
